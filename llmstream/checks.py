@@ -1,0 +1,115 @@
+"""System checks: what would break streaming or lose its benefits, told before it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import django
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.utils.module_loading import import_string
+
+from .conf import BUSY_POLICIES, Settings, get_settings
+from .log.rows import database_alias
+
+_GZIP = "django.middleware.gzip.GZipMiddleware"
+
+
+@register("llmstream")
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E001-E005: the ``LLMSTREAM`` setting can be read and everything it names exists."""
+    try:
+        settings = get_settings()
+    except (ImproperlyConfigured, TypeError, AttributeError) as error:
+        return [Error(f"The LLMSTREAM setting cannot be read: {error}", id="llmstream.E001")]
+    return list(_settings_faults(settings))
+
+
+def _settings_faults(settings: Settings) -> Iterator[CheckMessage]:
+    for name, path in _dotted_paths(settings):
+        try:
+            import_string(path)
+        except ImportError as error:
+            yield Error(f"LLMSTREAM {name} cannot be imported: {error}", id="llmstream.E002")
+    if not settings.models:
+        yield Warning(
+            "LLMSTREAM names no models, so no prompt can be answered.",
+            hint="Add LLMSTREAM = {'MODELS': {'default': {'PROVIDER': ...}}}.",
+            id="llmstream.W001",
+        )
+    elif settings.model() is None:
+        yield Error(f"LLMSTREAM DEFAULT_MODEL {settings.default_model!r} is no key of MODELS.", id="llmstream.E003")
+    if settings.busy not in BUSY_POLICIES:
+        yield Error(f"LLMSTREAM BUSY must be one of: {', '.join(BUSY_POLICIES)}.", id="llmstream.E004")
+    if settings.lease < 3 * settings.poll_interval:
+        yield Error(
+            "LLMSTREAM LEASE must be at least three times POLL_INTERVAL, or living generations lapse.",
+            id="llmstream.E005",
+        )
+
+
+def _dotted_paths(settings: Settings) -> Iterator[tuple[str, str]]:
+    yield "POLICY", settings.policy
+    yield "BROKER", settings.broker
+    for key, model in settings.models.items():
+        yield f"MODELS[{key!r}]['PROVIDER']", model.provider
+
+
+@register(Tags.database, "llmstream")
+def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W002-W004: the database is set up for concurrent writers."""
+    connection = connections[database_alias()]
+    options = connection.settings_dict.get("OPTIONS", {})
+    return list(_sqlite_faults(options)) if connection.vendor == "sqlite" else list(_pool_faults(options))
+
+
+def _sqlite_faults(options: dict[str, Any]) -> Iterator[CheckMessage]:
+    if options.get("transaction_mode", "").upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        yield Warning(
+            "SQLite without IMMEDIATE transactions refuses concurrent writers ('database is locked').",
+            hint="Set OPTIONS['transaction_mode'] = 'IMMEDIATE' and a 'timeout' of about 20 seconds.",
+            id="llmstream.W002",
+        )
+    if "wal" not in options.get("init_command", "").lower():
+        yield Warning(
+            "SQLite without WAL lets readers and the writer block each other.",
+            hint="Set OPTIONS['init_command'] = 'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;'.",
+            id="llmstream.W003",
+        )
+
+
+def _pool_faults(options: dict[str, Any]) -> Iterator[CheckMessage]:
+    pool = options.get("pool")
+    size = pool.get("max_size", 4) if isinstance(pool, dict) else 4
+    needed = get_settings().database_threads + 1
+    if pool and size < needed:
+        yield Warning(
+            f"The connection pool has {size} connections, fewer than the {needed} that llmstream uses at once.",
+            hint="Raise OPTIONS['pool']['max_size'] or lower LLMSTREAM['DATABASE_THREADS'].",
+            id="llmstream.W004",
+        )
+
+
+@register("llmstream")
+def check_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W005-W006: nothing between the views and the client holds streams back."""
+    return list(_server_faults())
+
+
+def _server_faults() -> Iterator[CheckMessage]:
+    if not getattr(django_settings, "ASGI_APPLICATION", None):
+        yield Warning(
+            "ASGI_APPLICATION is not set, so runserver speaks WSGI and cannot stream.",
+            hint="Set it, and put 'daphne' first in INSTALLED_APPS.",
+            id="llmstream.W005",
+        )
+    if _GZIP in django_settings.MIDDLEWARE and django.VERSION < (6, 1):
+        yield Warning(
+            "GZipMiddleware before Django 6.1 garbles event streams; llmstream keeps its own out of its hands by a"
+            " Content-Encoding header, other middleware that compresses must be told to leave text/event-stream alone.",
+            id="llmstream.W006",
+        )

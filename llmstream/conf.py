@@ -1,0 +1,145 @@
+"""Settings: one ``LLMSTREAM`` dict, typed, read on use, forgotten when it changes.
+
+Times are seconds and sizes are bytes unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+BUSY_POLICIES = ("reject", "queue", "interrupt")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """One model that a site offers, an entry of ``LLMSTREAM["MODELS"]``."""
+
+    #: Dotted path of a ``Provider`` class.
+    provider: str
+    #: The provider's own name of the model.
+    model: str = ""
+    #: What people see; the entry's key when empty.
+    label: str = ""
+    #: System prompt put in front of the history.
+    system: str = ""
+    #: Keyword arguments of the provider class.
+    options: Mapping[str, Any] = field(default_factory=dict)
+    #: Per-call parameters such as temperature, passed through to the provider.
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    #: The model must show its first sign of life within this time, and go on within the second one.
+    first_token_timeout: float = 60.0
+    token_timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting with its default; keys of the ``LLMSTREAM`` dict are the upper-case names."""
+
+    #: Models that may be asked for by key.
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    #: Key of the model used when a request names none; the first entry when empty.
+    default_model: str = ""
+    #: Dotted path of the permission policy.
+    policy: str = "llmstream.permissions.ConversationPolicy"
+    #: Dotted path of the broker that carries hints between processes.
+    broker: str = "llmstream.brokers.memory.MemoryBroker"
+    #: Whether visitors who are not signed in may hold conversations, bound to their session.
+    allow_anonymous: bool = False
+    #: A second prompt while an answer runs: reject, queue or interrupt.
+    busy: str = "reject"
+
+    #: Threads that run ORM work for async code; each holds at most one connection per database.
+    database_threads: int = 3
+    #: How long a generation may go without a sign of life before another process may end it.
+    lease: float = 10.0
+    #: How often a process looks for news that no hint announced.
+    poll_interval: float = 1.0
+    #: How often a process looks for lapsed leases and prompts that nobody picked up.
+    sweep_interval: float = 5.0
+    #: Shortest and longest time between two commits of the log's writer; it stretches as the event loop fills.
+    flush_interval_min: float = 0.008
+    flush_interval_max: float = 0.040
+
+    #: Comment sent on a silent stream.
+    heartbeat: float = 15.0
+    #: A stream is ended after this time, give or take a tenth, and the client comes back.
+    stream_lifetime: float = 600.0
+    #: A client that takes nothing for this long is cut off.
+    write_timeout: float = 10.0
+    #: Longest ``wait`` of a long poll.
+    long_poll_max: float = 30.0
+    #: Open streams per process.
+    max_streams: int = 20_000
+    #: Recent events kept in memory per followed conversation; readers further behind read the database.
+    tail_bytes: int = 32_768
+    #: Bytes of events per page of a replay.
+    page_bytes: int = 262_144
+
+    max_body_bytes: int = 262_144
+    max_prompt_chars: int = 100_000
+    max_title_chars: int = 200
+    #: An answer longer than this is ended with finish reason ``length``.
+    max_answer_chars: int = 1_000_000
+    #: Prompts that may wait in one conversation under the queue policy.
+    max_queued: int = 10
+    #: Newest messages in a snapshot and in a history sent to a model.
+    max_messages: int = 500
+    #: Conversations per page of the list.
+    list_page: int = 50
+
+    def model(self, key: str = "") -> tuple[str, ModelSettings] | None:
+        """Return the key and entry of a model, of the default one when ``key`` is empty, or None."""
+        key = key or self.default_model or next(iter(self.models), "")
+        entry = self.models.get(key)
+        return None if entry is None else (key, entry)
+
+
+def _model_settings(key: str, entry: Mapping[str, Any]) -> ModelSettings:
+    known = {f.name.upper(): f.name for f in fields(ModelSettings)}
+    if unknown := sorted(set(entry) - set(known)):
+        raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] has unknown keys: {', '.join(unknown)}.")
+    if "PROVIDER" not in entry:
+        raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] needs a PROVIDER.")
+    return ModelSettings(**{known[name]: value for name, value in entry.items()})
+
+
+@cache
+def get_settings() -> Settings:
+    """Return the site's settings; raises ImproperlyConfigured with the offending key."""
+    given = dict(getattr(django_settings, "LLMSTREAM", {}))
+    known = {f.name.upper(): f.name for f in fields(Settings)}
+    if unknown := sorted(set(given) - set(known)):
+        raise ImproperlyConfigured(f"LLMSTREAM has unknown keys: {', '.join(unknown)}.")
+    values = {known[name]: value for name, value in given.items()}
+    values["models"] = {key: _model_settings(key, entry) for key, entry in given.get("MODELS", {}).items()}
+    return Settings(**values)
+
+
+@cache
+def import_setting(path: str) -> Any:
+    """Import the object at a dotted path, once."""
+    return import_string(path)
+
+
+@cache
+def instance_of(path: str) -> Any:
+    """Return this process's one instance of the class at a dotted path."""
+    return import_setting(path)()
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "LLMSTREAM":
+        get_settings.cache_clear()
+        import_setting.cache_clear()
+        instance_of.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="llmstream.conf")

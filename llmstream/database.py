@@ -1,0 +1,66 @@
+"""ORM work from async code: one bounded executor per process.
+
+``sync_to_async`` would tie a thread, and with it a database connection, to every open stream. Here a few threads serve
+all of them, and a connection goes back as soon as its unit of work is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any, ParamSpec, TypeVar
+
+from django.core.signals import setting_changed
+from django.db import connections
+
+from .conf import get_settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def release_connections() -> None:
+    """Give this thread's connections back: to their pool at once, else by the site's CONN_MAX_AGE.
+
+    SQLite stays open, since opening a file again costs more than keeping it.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            continue
+        if connection.settings_dict.get("OPTIONS", {}).get("pool"):
+            connection.close()
+        elif connection.vendor != "sqlite" or connection.errors_occurred:
+            connection.close_if_unusable_or_obsolete()
+
+
+@cache
+def _executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(get_settings().database_threads, thread_name_prefix="llmstream-db")
+
+
+def _work(func: Callable[[], T]) -> T:
+    try:
+        return func()
+    finally:
+        release_connections()
+
+
+async def run_db(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a synchronous unit of ORM work on the executor, in a copy of the caller's context.
+
+    Work already begun is not undone by cancelling the caller: a unit of work commits or fails as a whole.
+    """
+    work = partial(contextvars.copy_context().run, _work, partial(func, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_executor(), work)
+
+
+def _reset(*, setting: str, **_: Any) -> None:
+    if setting == "LLMSTREAM" and _executor.cache_info().currsize:
+        _executor().shutdown(wait=False)
+        _executor.cache_clear()
+
+
+setting_changed.connect(_reset, dispatch_uid="llmstream.database")

@@ -1,0 +1,209 @@
+"""The running part of llmstream: one engine per event loop.
+
+It owns the log's writer, the hub and the generations that run here, and one timer for everything periodic: polling for
+news that no hint announced, renewing leases, sweeping lapsed ones, heartbeats and stuck writes. The timer runs only
+while there is something to look after. Nothing here depends on a start-up or shutdown event of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import Coroutine
+from functools import cache
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError
+
+from .brokers.base import Broker
+from .conf import get_settings, import_setting
+from .database import run_db
+from .events import MESSAGE_END
+from .exceptions import LeaseLost, NotFound
+from .generations.claims import Claim, claim_next, renew, still_owned
+from .generations.endings import sweep
+from .generations.run import Run
+from .hub import Hub
+from .log.rows import Batch
+from .log.transaction import events_committed
+from .log.writer import Writer
+
+logger = logging.getLogger("llmstream")
+
+_TICK = 1.0
+
+
+class Stream(Protocol):
+    """What the engine looks after in an open stream."""
+
+    def tick(self, now: float) -> None:
+        """Send a heartbeat when one is due, and give a stuck client up. ``now`` is the loop's time."""
+
+
+class Engine:
+    """Everything of llmstream that lives on one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.writer = Writer(loop)
+        self.hub = Hub()
+        self.runs: dict[int, Run] = {}
+        self.streams: set[Stream] = set()
+        #: Conversations in which a prompt that came in here waits for its turn.
+        self.queued: set[int] = set()
+        self.broker: Broker = import_setting(get_settings().broker)(self.receive)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        events_committed.connect(self._committed, weak=True)
+
+    def _committed(self, *, batches: list[Batch], **_: Any) -> None:
+        """Called in whatever thread committed."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._publish, batches)
+
+    def _publish(self, batches: list[Batch]) -> None:
+        self.receive(batches)
+        self.broker.publish(batches)
+
+    def receive(self, batches: list[Batch]) -> None:
+        """Take committed batches, from this process or from another one."""
+        self.hub.publish(batches)
+        for batch in batches:
+            for row in batch.rows:
+                if row.type == MESSAGE_END and row.generation is not None:
+                    self._ended(batch.conversation, row.generation)
+
+    def _ended(self, conversation: int, generation: int) -> None:
+        if run := self.runs.pop(generation, None):
+            run.cut(LeaseLost())
+        if conversation in self.queued:
+            self.spawn(self._start_next(conversation))
+
+    def start(self, claim: Claim) -> None:
+        """Run a claimed generation here, detached from whatever asked for it."""
+        run = self.runs[claim.generation] = Run(claim, self.writer)
+        run.task = self.spawn(run())
+        run.task.add_done_callback(lambda _: self._done(claim.generation, run))
+
+    def await_turn(self, conversation: int) -> None:
+        """Claim the next prompt of a conversation as soon as the one before it has ended."""
+        self.queued.add(conversation)
+        self.spawn(self._start_next(conversation))
+
+    def _done(self, generation: int, run: Run) -> None:
+        if self.runs.get(generation) is run:
+            del self.runs[generation]
+
+    async def _start_next(self, conversation: int) -> None:
+        try:
+            claim, waiting = await run_db(claim_next, conversation)
+        except NotFound:
+            self.queued.discard(conversation)
+            return
+        except DatabaseError:
+            logger.warning("A queued prompt could not be claimed; the sweep will try again")
+            return
+        if not waiting:
+            self.queued.discard(conversation)
+        if claim:
+            self.start(claim)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task in a clean context, keep it alive, log its failure, and see that the timer runs."""
+        task = self.loop.create_task(coroutine, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+        self.wake()
+        return task
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("A background task failed", exc_info=error)
+
+    def wake(self) -> None:
+        """See that the timer runs; call after adding something to look after."""
+        if self._timer is None:
+            self._timer = self.loop.call_later(min(_TICK, get_settings().poll_interval), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        for stream in list(self.streams):
+            stream.tick(now)
+        settings = get_settings()
+        if self._is_due("poll", now, settings.poll_interval):
+            self.spawn(self._look())
+        if self._is_due("sweep", now, settings.sweep_interval):
+            self.spawn(self._sweep())
+        if self.streams or self.runs or self.queued or self.hub.topics:
+            self.wake()
+
+    def _is_due(self, what: str, now: float, interval: float) -> bool:
+        if now < self._due.get(what, 0.0):
+            return False
+        self._due[what] = now + interval
+        return True
+
+    async def _look(self) -> None:
+        """Poll for news, find out which runs are no longer ours, keep the leases of the others."""
+        try:
+            await self.hub.poll(get_settings().poll_interval)
+            if owned := {pk: run.claim.fence for pk, run in self.runs.items()}:
+                mine = await run_db(still_owned, owned)
+                for pk in owned.keys() - mine:
+                    if run := self.runs.get(pk):
+                        run.cut(LeaseLost())
+                alive = {pk: owned[pk] for pk in mine if pk in self.runs and self.runs[pk].alive}
+                if alive and self._is_due("renew", self.loop.time(), get_settings().lease / 3):
+                    await run_db(renew, alive)
+        except DatabaseError:
+            logger.warning("The database could not be polled; trying again")
+
+    async def _sweep(self) -> None:
+        try:
+            for conversation in await run_db(sweep):
+                self.await_turn(conversation)
+        except DatabaseError:
+            logger.warning("Lapsed leases could not be swept; trying again")
+
+
+class _Engines:
+    """The engines of this process, and the loop for servers that have none."""
+
+    def __init__(self) -> None:
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = WeakKeyDictionary()
+        self._background: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    def of(self, loop: asyncio.AbstractEventLoop) -> Engine:
+        with self._lock:
+            if (engine := self._by_loop.get(loop)) is None:
+                engine = self._by_loop[loop] = Engine(loop)
+            return engine
+
+    def background(self) -> Engine:
+        with self._lock:
+            if self._background is None:
+                self._background = asyncio.new_event_loop()
+                threading.Thread(target=self._background.run_forever, name="llmstream-engine", daemon=True).start()
+        return self.of(self._background)
+
+
+@cache
+def _engines() -> _Engines:
+    return _Engines()
+
+
+def get_engine() -> Engine:
+    """Return the engine of the running event loop."""
+    return _engines().of(asyncio.get_running_loop())
+
+
+def background_engine() -> Engine:
+    """Return an engine on a loop of its own thread, for callers whose loop does not live on: WSGI, commands."""
+    return _engines().background()

@@ -1,0 +1,93 @@
+"""The vocabulary of the event log and the one place where event ids are printed and parsed.
+
+An event is a JSON object with ``type`` and, where they apply, ``message`` and ``generation`` (public ids). The types and
+their fields are the same over every transport; see the reference in ``docs/events.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+#: A wire event: a JSON object whose ``type`` is always present.
+WireEvent: TypeAlias = dict[str, Any]
+
+SNAPSHOT: Final = "snapshot"
+RESET: Final = "reset"
+ROTATE: Final = "rotate"
+ERROR: Final = "error"
+
+MESSAGE_CREATED: Final = "message-created"
+GENERATION_START: Final = "generation-start"
+TEXT_DELTA: Final = "text-delta"
+REASONING_DELTA: Final = "reasoning-delta"
+USAGE: Final = "usage"
+MESSAGE_END: Final = "message-end"
+
+#: Delta types and the kind of message part that each one grows.
+PART_KINDS: Final = {TEXT_DELTA: "text", REASONING_DELTA: "reasoning"}
+
+PUBLIC_ID_LENGTH: Final = 22
+PUBLIC_ID_PATTERN: Final = r"[A-Za-z0-9]{22}"
+EVENT_ID_MAX_LENGTH: Final = 64
+_ALPHABET: Final = string.ascii_letters + string.digits
+_EVENT_ID = re.compile(rf"({PUBLIC_ID_PATTERN})\.([0-9]{{1,9}})\.([0-9]{{12}})", re.ASCII)
+
+
+def new_public_id() -> str:
+    """Return a random id of 131 bits: unguessable, URL-safe, without separators."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(PUBLIC_ID_LENGTH))
+
+
+@dataclass(frozen=True, slots=True)
+class EventId:
+    """The position after one event: ``<conversation>.<epoch>.<seq>``, opaque to clients.
+
+    ``seq`` is zero-padded, so ids of one epoch sort as text. At most 64 bytes of ``[A-Za-z0-9._-]``.
+    """
+
+    conversation: str
+    epoch: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.conversation}.{self.epoch}.{self.seq:012d}"
+
+    @classmethod
+    def parse(cls, text: str) -> EventId | None:
+        """Return the id that ``text`` prints, or None when it is not one."""
+        if len(text) > EVENT_ID_MAX_LENGTH or (match := _EVENT_ID.fullmatch(text)) is None:
+            return None
+        return cls(match[1], int(match[2]), int(match[3]))
+
+
+def encode(event: WireEvent) -> bytes:
+    """Encode an event as one line of UTF-8 JSON."""
+    return orjson.dumps(event)
+
+
+def clean_text(text: str) -> str:
+    """Replace what no database and no UTF-8 stream can carry (NUL, lone surrogates) by U+FFFD."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def text_checksum(text: str) -> str:
+    """Return ``sha256:`` and the hex digest of the UTF-8 text, as ``message-end`` carries it."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def delta(kind: str, message: str, generation: str, part: int, text: str) -> WireEvent:
+    """Build a delta event; ``kind`` is one of ``PART_KINDS``."""
+    return {"type": kind, "message": message, "generation": generation, "part": part, "delta": text}

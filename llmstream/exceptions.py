@@ -1,0 +1,222 @@
+"""The errors that callers can act on.
+
+``LLMStreamError``
+  ``InvalidRequest``, ``NotAuthenticated``, ``PermissionDenied``, ``NotFound``, ``TooLarge``, ``Overloaded``,
+  ``StreamingUnavailable``
+  ``GenerationInProgress``, ``GenerationNotRetryable``
+  ``LeaseLost``
+  ``ProviderError``
+    ``ProviderTimeout``, ``ProviderRateLimited``, ``ProviderRejected``, ``ProviderUnavailable``,
+    ``ProviderTruncated``, ``ProviderMalformed``
+
+Every class carries what the wire envelope needs; the text a client sees is the class's own, never an exception's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class LLMStreamError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    temporary: ClassVar[bool] = False
+
+    def __init__(self, message: str = "", *, retry_after_ms: int | None = None, **extra: Any) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.retry_after_ms = retry_after_ms
+        #: Top-level members that go beside ``error`` in the envelope, such as the running generation of a 409.
+        self.extra = extra
+        super().__init__(self.message)
+
+    def envelope(self) -> dict[str, Any]:
+        """The wire form, the same on REST, SSE and WebSocket; ``message`` holds no internals."""
+        return {
+            "error": {
+                "code": self.code,
+                "status": self.status,
+                "message": self.message,
+                "temporary": self.temporary,
+                "retry_after_ms": self.retry_after_ms,
+            },
+            **self.extra,
+        }
+
+
+class InvalidRequest(LLMStreamError):
+    """The request is not valid."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class MalformedJSON(InvalidRequest):
+    """The body is not a JSON object."""
+
+    code = "malformed_json"
+
+
+class UnknownModel(InvalidRequest):
+    """There is no such model."""
+
+    code = "unknown_model"
+
+
+class NotAuthenticated(LLMStreamError):
+    """Sign in first."""
+
+    code = "not_authenticated"
+    status = 401
+
+
+class PermissionDenied(LLMStreamError):
+    """You may not do this."""
+
+    code = "permission_denied"
+    status = 403
+
+
+class CSRFFailed(PermissionDenied):
+    """The CSRF token is missing or wrong."""
+
+    code = "csrf_failed"
+
+
+class NotFound(LLMStreamError):
+    """There is no such thing, or it is not yours."""
+
+    code = "not_found"
+    status = 404
+
+
+class MethodNotAllowed(LLMStreamError):
+    """This address does not take that method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class GenerationInProgress(LLMStreamError):
+    """An answer is already being generated in this conversation."""
+
+    code = "generation_in_progress"
+    status = 409
+    temporary = True
+
+
+class GenerationNotRetryable(LLMStreamError):
+    """Only a failed, stopped or interrupted answer can be retried."""
+
+    code = "generation_not_retryable"
+    status = 409
+
+
+class IdempotencyConflict(LLMStreamError):
+    """This idempotency key was used for another request."""
+
+    code = "idempotency_conflict"
+    status = 409
+
+
+class TooLarge(LLMStreamError):
+    """The request is too large."""
+
+    code = "too_large"
+    status = 413
+
+
+class UnsupportedMediaType(LLMStreamError):
+    """Send application/json."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class QueueFull(LLMStreamError):
+    """Too many prompts are waiting in this conversation."""
+
+    code = "queue_full"
+    status = 429
+    temporary = True
+
+
+class StreamingUnavailable(LLMStreamError):
+    """This server runs under WSGI and cannot stream; poll the conversation instead."""
+
+    code = "streaming_unavailable"
+    status = 501
+
+
+class Overloaded(LLMStreamError):
+    """The server is busy; come back shortly."""
+
+    code = "overloaded"
+    status = 503
+    temporary = True
+
+
+class DatabaseUnavailable(LLMStreamError):
+    """The database did not answer in time; nothing was changed."""
+
+    code = "database_unavailable"
+    status = 503
+    temporary = True
+
+
+class LeaseLost(LLMStreamError):
+    """Another process owns this generation now, or it has ended."""
+
+    code = "lease_lost"
+    status = 409
+
+
+class ProviderError(LLMStreamError):
+    """The model's service failed."""
+
+    code = "provider_error"
+    status = 502
+
+
+class ProviderTimeout(ProviderError):
+    """The model's service fell silent."""
+
+    code = "provider_timeout"
+    status = 504
+    temporary = True
+
+
+class ProviderRateLimited(ProviderError):
+    """The model's service asks to wait."""
+
+    code = "provider_rate_limited"
+    status = 429
+    temporary = True
+
+
+class ProviderRejected(ProviderError):
+    """The model's service refused the request."""
+
+    code = "provider_rejected"
+
+
+class ProviderUnavailable(ProviderError):
+    """The model's service cannot be reached or is failing."""
+
+    code = "provider_unavailable"
+    status = 503
+    temporary = True
+
+
+class ProviderTruncated(ProviderError):
+    """The model's service ended the answer without finishing it."""
+
+    code = "provider_truncated"
+    temporary = True
+
+
+class ProviderMalformed(ProviderError):
+    """The model's service sent something that cannot be read."""
+
+    code = "provider_malformed"

@@ -1,0 +1,124 @@
+"""The right to run a generation: claiming it, keeping it, and what its runner needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from ..conf import ModelSettings, get_settings
+from ..events import GENERATION_START
+from ..log.rows import database_alias
+from ..log.transaction import LogTransaction, locked
+from ..models import Conversation, Event, Generation, Message
+from ..providers.base import ChatMessage, ProviderRequest
+from ..signals import generation_started
+from .queries import active_generations, after_commit
+
+Status = Generation.Status
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ownership of a running generation: everything that its runner needs, and the fence that proves it."""
+
+    conversation: int
+    generation: int
+    generation_id: str
+    message_id: str
+    fence: int
+    stored_events: int
+    model_key: str
+    model: ModelSettings
+    request: ProviderRequest
+
+
+def claim(log: LogTransaction, generation: Generation) -> Claim:
+    """Make a queued generation ours and running, in the caller's transaction."""
+    key, model = get_settings().model(generation.model) or (generation.model, ModelSettings(provider=""))
+    generation.status = Status.RUNNING
+    generation.fence += 1
+    Generation.objects.filter(pk=generation.pk).update(
+        status=generation.status, fence=generation.fence, started_at=timezone.now(), lease_expires_at=_lease_end()
+    )
+    message = generation.message
+    start = {
+        "type": GENERATION_START,
+        "generation": generation.public_id,
+        "message": message.public_id,
+        "model": key,
+        "attempt": generation.attempt,
+    }
+    log.append(start, generation.pk)
+    after_commit(generation_started, Generation, generation=generation)
+    return Claim(
+        conversation=log.conversation.pk,
+        generation=generation.pk,
+        generation_id=generation.public_id,
+        message_id=message.public_id,
+        fence=generation.fence,
+        stored_events=_stored_events(log, generation),
+        model_key=key,
+        model=model,
+        request=ProviderRequest(
+            generation=generation.public_id,
+            model=model.model,
+            messages=history(log.conversation, message, model.system),
+            options=model.parameters,
+        ),
+    )
+
+
+def claim_next(conversation: int) -> tuple[Claim | None, bool]:
+    """Claim the oldest queued generation if none is at work before it; also tell whether others are still queued."""
+    with locked(conversation) as log:
+        queue = active_generations(log.conversation)
+        claimed = claim(log, queue.pop(0)) if queue and queue[0].status == Status.QUEUED else None
+        return claimed, any(generation.status == Status.QUEUED for generation in queue)
+
+
+def renew(owned: Mapping[int, int]) -> None:
+    """Prolong the leases of ``{generation: fence}``; those that are no longer owned are left alone."""
+    by_fence: dict[int, list[int]] = {}
+    for pk, fence in owned.items():
+        by_fence.setdefault(fence, []).append(pk)
+    running = Generation.objects.using(database_alias()).filter(status=Status.RUNNING)
+    for fence, pks in by_fence.items():
+        running.filter(pk__in=pks, fence=fence).update(lease_expires_at=_lease_end())
+
+
+def still_owned(owned: Mapping[int, int]) -> set[int]:
+    """Return those of ``{generation: fence}`` that are running under that fence."""
+    running = Generation.objects.using(database_alias()).filter(pk__in=list(owned), status=Status.RUNNING)
+    return {pk for pk, fence in running.values_list("pk", "fence") if owned[pk] == fence}
+
+
+def history(conversation: Conversation, answer: Message, system: str = "") -> Sequence[ChatMessage]:
+    """Return the branch that leads to ``answer``, oldest first, the system prompt in front; empty turns are left out."""
+    rows = Message.objects.filter(conversation=conversation, first_seq__lt=answer.first_seq).order_by("-first_seq")
+    known = {row[0]: row for row in rows.values_list("pk", "parent", "role", "text")[: get_settings().max_messages]}
+    branch: list[ChatMessage] = []
+    at = answer.parent_id
+    while at in known:
+        _, parent, role, text = known[at]
+        if text:
+            branch.append(ChatMessage(role, text))
+        at = parent
+    if system:
+        branch.append(ChatMessage("system", system))
+    return branch[::-1]
+
+
+def _lease_end() -> Any:
+    return Now() + timedelta(seconds=get_settings().lease)
+
+
+def _stored_events(log: LogTransaction, generation: Generation) -> int:
+    earlier = Event.objects.filter(
+        conversation=log.conversation, seq__gte=generation.first_seq, generation=generation.pk
+    )
+    return earlier.count() + sum(row.generation == generation.pk for row in log.rows)

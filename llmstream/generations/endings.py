@@ -1,0 +1,186 @@
+"""How a generation ends: by itself, by a stop, by a failure, or because its owner fell silent.
+
+Whoever ends it does so under the conversation's row lock, with the events, the message, the ledger and the status in one
+transaction. So there is exactly one terminal event, and nothing of the generation after it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from ..answer import Answer, plain_text
+from ..conf import get_settings
+from ..events import MESSAGE_END, PART_KINDS, USAGE, WireEvent, text_checksum
+from ..exceptions import NotFound
+from ..log.reading import read_rows
+from ..log.rows import database_alias
+from ..log.transaction import LogTransaction, locked
+from ..models import Event, Generation, UsageRecord
+from ..providers.base import Usage
+from ..signals import generation_finished
+from ..snapshot import error_object
+from .claims import history
+from .queries import after_commit, get_generation
+
+Status = Generation.Status
+
+#: Characters per token, for calls whose provider sent no figures.
+_CHARS_PER_TOKEN = 4
+
+
+@dataclass(slots=True)
+class Ending:
+    """Status, text and usage of a generation at its end."""
+
+    status: str
+    answer: Answer = field(default_factory=Answer)
+    finish_reason: str = ""
+    error_code: str = ""
+    usage: Usage | None = None
+    estimated: bool = False
+    first_token_at: datetime | None = None
+
+    def estimate(self, input_chars: int) -> None:
+        """Fill the usage in when the provider sent none."""
+        if self.usage is None:
+            self.usage = Usage(_tokens(input_chars), _tokens(self.answer.length))
+            self.estimated = True
+
+    def events(self, message_id: str, generation_id: str) -> list[WireEvent]:
+        """Return the usage event, if there was a call, and the terminal event."""
+        ids = {"message": message_id, "generation": generation_id}
+        text = plain_text(self.answer.parts)
+        end: WireEvent = {
+            "type": MESSAGE_END,
+            **ids,
+            "status": self.status,
+            "finish_reason": self.finish_reason or None,
+            "text_length": len(text),
+            "checksum": text_checksum(text),
+        }
+        if error := error_object(self.error_code):
+            end["error"] = error
+        return [self._usage_event(ids, self.usage), end] if self.usage else [end]
+
+    def _usage_event(self, ids: dict[str, str], usage: Usage) -> WireEvent:
+        return {
+            "type": USAGE,
+            **ids,
+            "input": usage.input_tokens,
+            "output": usage.output_tokens,
+            "reasoning": usage.reasoning_tokens,
+            "cached": usage.cached_tokens,
+            "cost": None if usage.cost is None else str(usage.cost),
+            "estimated": self.estimated,
+        }
+
+
+def stop(generation: int) -> Generation:
+    """End a generation as stopped, with the text that clients may have seen; one that has ended stays as it is.
+
+    Its owner is fenced off in the same transaction, wherever it runs: nothing of it is stored afterwards.
+    """
+    found = get_generation(generation)
+    with locked(found.conversation_id) as log:
+        found = get_generation(generation)
+        if found.status in Generation.ACTIVE:
+            end(log, found, Ending(Status.STOPPED))
+        return found
+
+
+def fail(generation: int, fence: int, code: str) -> None:
+    """End a generation as failed if ``fence`` still owns it."""
+    found = get_generation(generation)
+    with locked(found.conversation_id) as log:
+        found = get_generation(generation)
+        if found.status == Status.RUNNING and found.fence == fence:
+            end(log, found, Ending(Status.FAILED, error_code=code))
+
+
+def sweep() -> list[int]:
+    """End every generation whose lease has lapsed as interrupted; return conversations whose queue is held up.
+
+    A prompt that nobody picked up within a lease's time counts as held up.
+    """
+    generations = Generation.objects.using(database_alias())
+    lapsed = generations.filter(status=Status.RUNNING, lease_expires_at__lt=Now())
+    for pk, conversation in lapsed.values_list("pk", "conversation"):
+        _interrupt(conversation, pk)
+    at_work = generations.filter(conversation=OuterRef("conversation"), status__in=(Status.RUNNING, Status.WAITING))
+    forgotten = Now() - timedelta(seconds=get_settings().lease)
+    queued = generations.filter(~Exists(at_work), status=Status.QUEUED, created_at__lt=forgotten)
+    return list(queued.values_list("conversation", flat=True).order_by("conversation").distinct())
+
+
+def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
+    """End a generation from outside its runner, with the text that the log holds."""
+    rows = read_rows(log.conversation.pk, generation.first_seq - 1)
+    ending.answer = Answer.from_rows(rows, generation.pk)
+    if generation.fence:
+        prompt = history(log.conversation, generation.message)
+        ending.estimate(sum(len(message.content) for message in prompt))
+    seq = 0
+    for event in ending.events(generation.message.public_id, generation.public_id):
+        seq = log.append(event, generation.pk)
+    store_ending(generation, ending, seq)
+
+
+def store_ending(generation: Generation, ending: Ending, end_seq: int) -> None:
+    """Write message, generation and ledger; call in the transaction that stores the terminal event at ``end_seq``."""
+    alias = database_alias()
+    message, parts = generation.message, ending.answer.parts
+    message.status, message.parts, message.text = ending.status, parts, plain_text(parts)
+    message.end_seq = end_seq
+    message.save(using=alias, update_fields=["status", "parts", "text", "end_seq"])
+    generation.status, generation.end_seq = ending.status, end_seq
+    generation.finish_reason, generation.error_code = ending.finish_reason[:40], ending.error_code
+    generation.lease_expires_at, generation.ended_at = None, timezone.now()
+    generation.first_token_at = ending.first_token_at or _first_token_at(generation)
+    if ending.status == Status.STOPPED:
+        generation.stop_requested_at = generation.ended_at
+    generation.save(using=alias)
+    if ending.usage:
+        _ledger(generation, ending.usage, ending.estimated).save(using=alias, force_insert=True)
+    after_commit(generation_finished, Generation, generation=generation)
+
+
+def _interrupt(conversation: int, generation: int) -> None:
+    with suppress(NotFound), locked(conversation) as log:
+        lapsed = Generation.objects.filter(pk=generation, status=Status.RUNNING, lease_expires_at__lt=Now())
+        if found := lapsed.select_related("message").first():
+            end(log, found, Ending(Status.INTERRUPTED))
+
+
+def _ledger(generation: Generation, usage: Usage, estimated: bool) -> UsageRecord:
+    return UsageRecord(
+        generation=generation,
+        conversation_id=generation.conversation_id,
+        user_id=generation.conversation.owner_id,
+        model=generation.model,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cached_tokens=usage.cached_tokens,
+        cost=usage.cost,
+        estimated=estimated,
+    )
+
+
+def _first_token_at(generation: Generation) -> datetime | None:
+    deltas = Event.objects.filter(
+        conversation=generation.conversation_id,
+        seq__gt=generation.first_seq,
+        generation=generation.pk,
+        type__in=PART_KINDS,
+    )
+    return deltas.order_by("seq").values_list("created_at", flat=True).first()
+
+
+def _tokens(chars: int) -> int:
+    return -(-chars // _CHARS_PER_TOKEN)

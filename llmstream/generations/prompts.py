@@ -1,0 +1,178 @@
+"""A prompt comes in: the message, its empty answer and the generation, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..conf import get_settings
+from ..events import MESSAGE_CREATED, EventId
+from ..exceptions import (
+    GenerationInProgress,
+    GenerationNotRetryable,
+    IdempotencyConflict,
+    InvalidRequest,
+    QueueFull,
+    UnknownModel,
+)
+from ..log.transaction import LogTransaction, locked
+from ..models import Conversation, Generation, Message
+from ..signals import message_created
+from ..snapshot import generation_object, message_object
+from .claims import Claim, claim
+from .endings import Ending, end
+from .queries import active_generations, after_commit, get_generation
+
+Status = Generation.Status
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a person asks. ``busy`` overrides the site's policy for a second prompt, ``parent`` the newest message."""
+
+    content: str
+    client_id: str = ""
+    author: Any = None
+    model: str = ""
+    busy: str = ""
+    parent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The outcome of a prompt: the user's message, its answer's generation, and the position before both.
+
+    ``claim`` is there when the generation may run now; ``repeated`` says that the prompt had been sent before.
+    """
+
+    conversation: Conversation
+    message: Message
+    answer: Message
+    generation: Generation
+    before: EventId
+    claim: Claim | None = None
+    repeated: bool = False
+
+
+def send(conversation: int, prompt: Prompt) -> Sent:
+    """Add a prompt and its generation; a repeated ``client_id`` returns the first outcome.
+
+    Raises GenerationInProgress, QueueFull, UnknownModel, IdempotencyConflict, InvalidRequest or NotFound.
+    """
+    with locked(conversation) as log:
+        if prompt.client_id and (first := _first_outcome(log.conversation, prompt)):
+            return first
+        model = model_key(prompt.model or log.conversation.model)
+        parent = _parent(log.conversation, prompt.parent)
+        free = _make_room(log, prompt.busy or get_settings().busy)
+        before = log.conversation.last_event_id
+        question = _new_question(log, parent, prompt)
+        return _answer(log, question, model=model, attempt=1, run=free, before=before)
+
+
+def retry(generation: int) -> Sent:
+    """Answer the same prompt again after a stop, a failure or an interruption; the old answer stays as a sibling.
+
+    Raises GenerationNotRetryable and what ``send`` raises.
+    """
+    with locked(get_generation(generation).conversation_id) as log:
+        old = get_generation(generation)
+        if old.status not in Generation.RETRYABLE or (question := old.message.parent) is None:
+            raise GenerationNotRetryable
+        free = _make_room(log, get_settings().busy)
+        before = log.conversation.last_event_id
+        return _answer(
+            log, question, model=model_key(old.model), attempt=old.attempt + 1, run=free, before=before
+        )
+
+
+def model_key(asked: str) -> str:
+    """Return the key of the model asked for, or of the default; raises UnknownModel."""
+    if (found := get_settings().model(asked)) is None:
+        raise UnknownModel
+    return found[0]
+
+
+def _first_outcome(conversation: Conversation, prompt: Prompt) -> Sent | None:
+    message = Message.objects.filter(conversation=conversation, client_id=prompt.client_id).first()
+    if message is None:
+        return None
+    if message.text != prompt.content or message.author_id != getattr(prompt.author, "pk", None):
+        raise IdempotencyConflict
+    answer = message.replies.order_by("pk")[0]
+    generation = answer.generations.order_by("pk")[0]
+    before = EventId(conversation.public_id, conversation.epoch, message.first_seq - 1)
+    return Sent(conversation, message, answer, generation, before, repeated=True)
+
+
+def _make_room(log: LogTransaction, busy: str) -> bool:
+    """Apply the policy for a second prompt; return whether the new generation may run now."""
+    active = active_generations(log.conversation)
+    if not active:
+        return True
+    if busy == "interrupt":
+        for generation in active:
+            end(log, generation, Ending(Status.STOPPED))
+        return True
+    if busy == "reject":
+        raise GenerationInProgress(generation=generation_object(active[0], message=active[0].message.public_id))
+    if sum(generation.status == Status.QUEUED for generation in active) >= get_settings().max_queued:
+        raise QueueFull
+    return False
+
+
+def _parent(conversation: Conversation, asked: str) -> Message | None:
+    messages = Message.objects.filter(conversation=conversation)
+    if not asked:
+        return messages.order_by("-first_seq").first()
+    if (found := messages.filter(public_id=asked).first()) is None:
+        raise InvalidRequest("There is no such parent message in this conversation.")
+    return found
+
+
+def _new_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -> Message:
+    return Message(
+        conversation=log.conversation,
+        parent=parent,
+        role=Message.Role.USER,
+        parts=[{"type": "text", "text": prompt.content}],
+        text=prompt.content,
+        author=prompt.author,
+        client_id=prompt.client_id,
+        first_seq=log.next_seq,
+        end_seq=log.next_seq,
+    )
+
+
+def _answer(
+    log: LogTransaction, question: Message, *, model: str, attempt: int, run: bool, before: EventId
+) -> Sent:
+    """Add the empty answer and its generation, and the question itself when it is new."""
+    new_question = question.pk is None
+    if new_question:
+        question.save(force_insert=True)
+    answer = Message(
+        conversation=log.conversation,
+        parent=question,
+        role=Message.Role.ASSISTANT,
+        status=Message.Status.RUNNING,
+        first_seq=log.next_seq + new_question,
+    )
+    answer.save(force_insert=True)
+    generation = Generation(
+        conversation=log.conversation, message=answer, model=model, attempt=attempt, first_seq=log.next_seq
+    )
+    generation.save(force_insert=True)
+    for message in [question, answer] if new_question else [answer]:
+        _announce(log, message, generation)
+    claimed = claim(log, generation) if run else None
+    return Sent(log.conversation, question, answer, generation, before, claimed)
+
+
+def _announce(log: LogTransaction, message: Message, generation: Generation) -> None:
+    parent = message.parent.public_id if message.parent else None
+    owner = generation.public_id if message.role == Message.Role.ASSISTANT else None
+    body = message_object(message, parent=parent, generation=owner)
+    event = {"type": MESSAGE_CREATED, "message": body, "generation": generation.public_id}
+    log.append(event, generation.pk)
+    after_commit(message_created, Message, message=message)

@@ -1,0 +1,163 @@
+"""A generation at work: from the provider's parts to the log, and to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+
+from django.utils import timezone
+
+from ..answer import Answer
+from ..conf import get_settings
+from ..database import run_db
+from ..events import REASONING_DELTA, TEXT_DELTA, clean_text
+from ..exceptions import LeaseLost, LLMStreamError, ProviderError, ProviderTimeout, ProviderTruncated
+from ..log.rows import database_alias
+from ..log.writer import Lane, Writer
+from ..models import Generation
+from ..providers.base import (
+    Finish,
+    ProviderPart,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStarted,
+    Usage,
+)
+from ..providers.registry import load_provider
+from .claims import Claim
+from .endings import Ending, fail, store_ending
+
+logger = logging.getLogger("llmstream.generations")
+
+Status = Generation.Status
+
+
+class Run:
+    """Runs one claimed generation as an asyncio task of its own, until ``cut`` or the provider's end."""
+
+    def __init__(self, claim: Claim, writer: Writer) -> None:
+        self.claim = claim
+        self.task: asyncio.Task[None] | None = None
+        self._ending = Ending(Status.COMPLETED)
+        self._response_id = ""
+        self._cut: LLMStreamError | None = None
+        self._finishing = False
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._patience = claim.model.first_token_timeout
+        self._lane = Lane(
+            writer,
+            conversation=claim.conversation,
+            generation=claim.generation,
+            fence=claim.fence,
+            message_id=claim.message_id,
+            generation_id=claim.generation_id,
+            stored=claim.stored_events,
+            on_lost=self.cut,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the provider is within its time limits, so that the lease may be renewed."""
+        return self._loop.time() < self._heard + self._patience + 1
+
+    def cut(self, reason: LLMStreamError) -> None:
+        """Close the provider's stream now. ``LeaseLost`` ends nothing; any other reason fails the generation."""
+        if self._cut is None and not self._finishing:
+            self._cut = reason
+            if self.task:
+                self.task.cancel()
+
+    async def __call__(self) -> None:
+        """Stream the provider's answer into the log and end the generation."""
+        watch = self._loop.call_later(self._patience, self._watch)
+        error: LLMStreamError | None = None
+        try:
+            await self._consume()
+        except asyncio.CancelledError:
+            if self._cut is None:
+                raise  # The server goes down; the lapsed lease will tell.
+            error = self._cut
+        except ProviderError as failure:
+            error = failure
+        except Exception:
+            logger.exception("The provider of generation %s raised", self.claim.generation_id)
+            error = ProviderError()
+        finally:
+            watch.cancel()
+            self._finishing = True
+        await self._finish(error)
+
+    async def _consume(self) -> None:
+        answer = self._ending.answer
+        limit = get_settings().max_answer_chars
+        provider = await load_provider(self.claim.model_key)
+        async with aclosing(provider.stream(self.claim.request)) as parts:
+            async for part in parts:
+                self._heard = self._loop.time()
+                if type(part) is str:
+                    self._text(TEXT_DELTA, part)
+                    if answer.length > limit:
+                        self._ending.finish_reason = "length"
+                        return
+                else:
+                    self._other(part)
+        if not self._ending.finish_reason:
+            raise ProviderTruncated
+
+    def _text(self, kind: str, text: str) -> None:
+        if not text:
+            return
+        if self._ending.first_token_at is None:
+            self._ending.first_token_at = timezone.now()
+            self._patience = self.claim.model.token_timeout
+        if not text.isascii() or "\0" in text:
+            text = clean_text(text)
+        self._lane.delta(kind, self._ending.answer.grow(kind, text), text)
+
+    def _other(self, part: ProviderPart) -> None:
+        if isinstance(part, ReasoningDelta):
+            self._text(REASONING_DELTA, part.text)
+        elif isinstance(part, str | RefusalDelta):
+            self._text(TEXT_DELTA, part if isinstance(part, str) else part.text)
+        elif isinstance(part, Finish):
+            self._ending.finish_reason = part.reason or "stop"
+        elif isinstance(part, Usage):
+            self._ending.usage = part
+        elif isinstance(part, ResponseStarted):
+            self._response_id = part.response_id
+
+    def _watch(self) -> None:
+        """Cut a provider that has been silent for too long; else look again when that time would be up."""
+        left = self._heard + self._patience - self._loop.time()
+        if self._finishing:
+            return
+        if left > 0:
+            self._loop.call_later(left, self._watch)
+        else:
+            self.cut(ProviderTimeout())
+
+    async def _finish(self, error: LLMStreamError | None) -> None:
+        if isinstance(error, LeaseLost):
+            return
+        ending = self._ending
+        if error:
+            ending.status, ending.error_code, ending.finish_reason = Status.FAILED, error.code, ""
+        ending.estimate(sum(len(message.content) for message in self.claim.request.messages))
+        *others, terminal = ending.events(self.claim.message_id, self.claim.generation_id)
+        try:
+            for event in others:
+                self._lane.append(event)
+            await self._lane.end(terminal, self._store)
+        except LeaseLost:
+            return
+        except LLMStreamError as failure:
+            # What was to be stored cannot be: end it with the text that is there.
+            await run_db(fail, self.claim.generation, self.claim.fence, failure.code)
+
+    def _store(self, seq: int) -> None:
+        found = Generation.objects.using(database_alias()).select_related("message", "conversation")
+        generation = found.get(pk=self.claim.generation)
+        generation.provider_response_id = self._response_id[:200]
+        store_ending(generation, self._ending, seq)

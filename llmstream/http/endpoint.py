@@ -1,0 +1,165 @@
+"""The base of every HTTP endpoint: JSON in, JSON out, and every failure as the same envelope."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError, transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http.request import UnreadablePostError
+from django.middleware.csrf import CsrfViewMiddleware
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+
+from ..conf import get_settings, instance_of
+from ..database import run_db
+from ..exceptions import (
+    CSRFFailed,
+    DatabaseUnavailable,
+    InvalidRequest,
+    LLMStreamError,
+    MalformedJSON,
+    MethodNotAllowed,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from ..permissions import ConversationPolicy
+
+logger = logging.getLogger("llmstream.http")
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Endpoint(View):
+    """An async view that answers JSON.
+
+    Exempt from LoginRequiredMiddleware and from the CSRF middleware, whose answers are HTML: sign-in and the CSRF token
+    are checked here, and answered in JSON. Never in an ATOMIC_REQUESTS transaction, which async views cannot have.
+    """
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Callable[..., Any]:
+        """Return the view function with what every endpoint needs."""
+        view = super().as_view(**initkwargs)
+        return csrf_exempt(login_not_required(transaction.non_atomic_requests(view)))
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        """Run the handler of the method; turn every failure into its envelope."""
+        try:
+            handler = getattr(self, (request.method or "").lower(), None)
+            if handler is None or request.method not in self.allowed:
+                raise MethodNotAllowed
+            response: HttpResponseBase = await handler(request, *args, **kwargs)
+        except LLMStreamError as error:
+            return self.failure(request, error)
+        except DatabaseError:
+            logger.warning("The database failed", exc_info=True)
+            return self.failure(request, DatabaseUnavailable(retry_after_ms=1_000))
+        except Exception:
+            logger.exception("A request failed")
+            return self.failure(request, LLMStreamError())
+        return response
+
+    @property
+    def allowed(self) -> list[str]:
+        """The methods of this endpoint."""
+        return [method.upper() for method in ("get", "post", "patch", "delete") if hasattr(self, method)]
+
+    def failure(self, request: HttpRequest, error: LLMStreamError) -> HttpResponse:
+        """Answer with an error's envelope."""
+        response = json_response(error.envelope(), status=error.status)
+        if isinstance(error, MethodNotAllowed):
+            response["Allow"] = ", ".join(self.allowed)
+        if error.retry_after_ms is not None:
+            response["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+        return response
+
+    async def work(self, func: Callable[..., Any], *args: Any) -> Any:
+        """Run synchronous work that starts with the request: CSRF check first, on the database executor."""
+        return await run_db(_checked, func, self.request, *args)
+
+
+def _checked(func: Callable[..., Any], request: HttpRequest, *args: Any) -> Any:
+    if request.method not in _SAFE_METHODS and policy().needs_csrf(request):
+        _check_csrf(request)
+    return func(request, *args)
+
+
+def policy() -> ConversationPolicy:
+    """Return the site's permission policy."""
+    instance: ConversationPolicy = instance_of(get_settings().policy)
+    return instance
+
+
+def json_response(data: Any, status: int = 200) -> HttpResponse:
+    """Answer JSON that no cache keeps."""
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(orjson.dumps(data), content_type="application/json", status=status, headers=headers)
+
+
+class Body:
+    """A JSON object from a request, read field by field with limits."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._data = data
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> Body:
+        """Read the request's body; raises UnsupportedMediaType, TooLarge or MalformedJSON."""
+        limit = get_settings().max_body_bytes
+        if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+            raise TooLarge
+        try:
+            raw = request.body
+        except RequestDataTooBig:
+            raise TooLarge from None
+        except UnreadablePostError:
+            raise MalformedJSON from None
+        if len(raw) > limit:
+            raise TooLarge
+        if not raw:
+            return cls({})
+        if request.content_type != "application/json":
+            raise UnsupportedMediaType
+        try:
+            data = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            raise MalformedJSON from None
+        if not isinstance(data, dict):
+            raise MalformedJSON
+        return cls(data)
+
+    def text(self, name: str, *, limit: int, choices: tuple[str, ...] = ()) -> str:
+        """Return a string field, empty when absent; raises InvalidRequest or TooLarge."""
+        value = self._data.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str) or "\0" in value:
+            raise InvalidRequest(f"{name} must be a string without NUL characters.")
+        if len(value) > limit:
+            raise TooLarge(f"{name} may have at most {limit} characters.")
+        if choices and value not in choices:
+            raise InvalidRequest(f"{name} must be one of: {', '.join(choices)}.")
+        return value
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._data
+
+
+class _CSRFCheck(CsrfViewMiddleware):
+    """Django's own check, which here tells the reason and leaves the answer to us."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    check = _CSRFCheck(lambda _: HttpResponse())
+    check.process_request(request)
+    if check.process_view(request, lambda _: HttpResponse(), (), {}) is not None:
+        raise CSRFFailed

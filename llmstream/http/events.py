@@ -1,0 +1,128 @@
+"""Reading the log over HTTP: SSE of a conversation or of one generation, and a long poll where nothing streams."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Any
+
+import orjson
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from ..conf import get_settings
+from ..database import run_db
+from ..engine import get_engine
+from ..events import EventId
+from ..exceptions import InvalidRequest, LLMStreamError
+from ..hub import Topic
+from ..log.reading import Page, read_page
+from ..readers import Start, resume
+from . import sse
+from .endpoint import Endpoint, json_response, policy
+from .lookup import find_conversation, find_generation
+from .streams import check_streaming, stream_error_response, stream_response
+
+
+class EventStreamEndpoint(Endpoint):
+    """An endpoint that an EventSource reads: passing failures are answered as a stream, so that it comes back."""
+
+    def failure(self, request: HttpRequest, error: LLMStreamError) -> HttpResponse:
+        """Answer a passing failure with 200, ``retry`` and an error event; others as usual."""
+        if error.temporary and not _wants_json(request):
+            return stream_error_response(error)
+        return super().failure(request, error)
+
+
+class ConversationEvents(EventStreamEndpoint):
+    """``GET conversations/<id>/events/``: SSE, or a long poll for ``Accept: application/json``."""
+
+    async def get(self, request: HttpRequest, conversation: str) -> HttpResponseBase:
+        """Stream or poll what follows the client's last event id."""
+        if _wants_json(request):
+            return await self._poll(request, conversation)
+        check_streaming(request)
+        return await stream_response(request, await self.work(_resume_conversation, conversation))
+
+    async def _poll(self, request: HttpRequest, conversation: str) -> HttpResponse:
+        wait = _wait(request)
+        start: Start = await self.work(_resume_conversation, conversation)
+        if start.preface:
+            events = [event if event_id is None else {"id": event_id, **event} for event, event_id in start.preface]
+            return _events_response(start, events, Page((), start.seq, False))
+        page = await _next_page(start, wait if isinstance(request, ASGIRequest) else 0.0)
+        events = [{"id": _event_id(start, row.seq), **orjson.loads(row.data)} for row in page.rows]
+        return _events_response(start, events, page)
+
+
+class GenerationEvents(EventStreamEndpoint):
+    """``GET generations/<id>/events/``: SSE that ends with the generation, 204 for a client that is past its end."""
+
+    async def get(self, request: HttpRequest, generation: str) -> HttpResponseBase:
+        """Stream what follows the client's last event id."""
+        check_streaming(request)
+        start = await self.work(_resume_generation, generation)
+        return HttpResponse(status=204) if start is None else await stream_response(request, start)
+
+
+def _wants_json(request: HttpRequest) -> bool:
+    accept = request.headers.get("Accept", "")
+    return "application/json" in accept and sse.CONTENT_TYPE not in accept
+
+
+def _last_event_id(request: HttpRequest) -> str | None:
+    query = request.GET.get("last_event_id") or request.GET.get("after")
+    return request.headers.get("Last-Event-ID") or query or None
+
+
+def _resume_conversation(request: HttpRequest, public_id: str) -> Start | None:
+    conversation = find_conversation(policy().identify(request), public_id)
+    return resume(conversation, _last_event_id(request))
+
+
+def _resume_generation(request: HttpRequest, public_id: str) -> Start | None:
+    generation = find_generation(policy().identify(request), public_id)
+    return resume(generation.conversation, _last_event_id(request), generation)
+
+
+def _wait(request: HttpRequest) -> float:
+    try:
+        wait = float(request.GET.get("wait") or 0)
+    except ValueError:
+        raise InvalidRequest("wait must be a number of seconds.") from None
+    return min(max(wait, 0.0), get_settings().long_poll_max) if wait == wait else 0.0  # noqa: PLR0124  not a NaN
+
+
+async def _next_page(start: Start, wait: float) -> Page:
+    """Return the next stored events, waiting for the first of them."""
+    page = await _page(start)
+    if page.rows or not wait:
+        return page
+    hub = get_engine().hub
+    topic = hub.follow(start.conversation, start.public_id, start.epoch)
+    try:
+        await _news(topic, start.seq, monotonic() + wait)
+    finally:
+        hub.unfollow(topic)
+    return await _page(start)
+
+
+async def _news(topic: Topic, seq: int, deadline: float) -> None:
+    """Return when the topic is past ``seq``, or at the deadline."""
+    while not topic.gone and (topic.head is None or topic.head <= seq):
+        try:
+            await asyncio.wait_for(topic.wait(), deadline - monotonic())
+        except TimeoutError:
+            return
+
+
+async def _page(start: Start) -> Page:
+    return await run_db(read_page, start.conversation, start.seq, max_bytes=get_settings().page_bytes)
+
+
+def _event_id(start: Start, seq: int) -> str:
+    return str(EventId(start.public_id, start.epoch, seq))
+
+
+def _events_response(start: Start, events: list[dict[str, Any]], page: Page) -> HttpResponse:
+    return json_response({"events": events, "last_event_id": _event_id(start, page.seq), "more": page.more})

@@ -1,0 +1,36 @@
+"""Finding what a request names. What a requester may not see does not exist for them."""
+
+from __future__ import annotations
+
+import re
+
+from ..events import PUBLIC_ID_PATTERN
+from ..exceptions import NotFound
+from ..models import Conversation, Generation
+from ..permissions import Requester
+from .endpoint import policy
+
+_PUBLIC_ID = re.compile(PUBLIC_ID_PATTERN, re.ASCII)
+
+
+def find_conversation(requester: Requester, public_id: str) -> Conversation:
+    """Return a conversation that the requester may read; raises NotFound."""
+    found = policy().visible(requester).filter(public_id=_checked(public_id)).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def find_generation(requester: Requester, public_id: str) -> Generation:
+    """Return a generation of a conversation that the requester may read, with both rows at hand; raises NotFound."""
+    generations = Generation.objects.filter(conversation__in=policy().visible(requester))
+    found = generations.select_related("conversation", "message").filter(public_id=_checked(public_id)).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _checked(public_id: str) -> str:
+    if not _PUBLIC_ID.fullmatch(public_id):
+        raise NotFound
+    return public_id

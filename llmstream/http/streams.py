@@ -1,0 +1,166 @@
+"""An open event stream and the one factory that answers with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+
+from ..conf import get_settings
+from ..engine import Engine, get_engine
+from ..events import ERROR, ROTATE, WireEvent
+from ..exceptions import LLMStreamError, NotFound, Overloaded, StreamingUnavailable
+from ..readers import Reader, Start
+from . import sse
+from .handoff import MARK, SCOPE_KEY, Handoff
+
+logger = logging.getLogger("llmstream.http")
+
+_RETRY_MS = (1_000, 2_000)
+_RETRY_BUSY_MS = (3_000, 10_000)
+_RETRY_ROTATE_MS = (50, 250)
+
+
+class EventStream:
+    """One client's stream: the reader's events, heartbeats, a bounded life. Its body never raises.
+
+    An exception in a streaming body hangs the client and breaks Daphne, so a failure becomes an ``error`` event.
+    """
+
+    def __init__(self, engine: Engine, start: Start) -> None:
+        self._engine = engine
+        self._reader = Reader(engine.hub, start, sse.encode_row, sse.encode_event)
+        self._task: asyncio.Task[Any] | None = None
+        self._disconnected = False
+        self._writing = False
+        lifetime = get_settings().stream_lifetime
+        self._deadline = engine.loop.time() + lifetime * random.uniform(0.9, 1.1)  # noqa: S311
+        self._moved = engine.loop.time()
+
+    async def body(self) -> AsyncGenerator[bytes, None]:
+        """Yield the frames. Ends with a terminal event, ``rotate`` or ``error``, so that no client has to guess."""
+        if len(self._engine.streams) >= get_settings().max_streams:
+            yield error_frames(Overloaded())
+            return
+        self._task = asyncio.current_task()
+        self._engine.streams.add(self)
+        self._engine.wake()
+        try:
+            async with aclosing(self._frames()) as frames:
+                async for frame in frames:
+                    self._moved, self._writing = self._engine.loop.time(), True
+                    yield frame
+                    self._writing = False
+        finally:
+            self._engine.streams.discard(self)
+
+    async def _frames(self) -> AsyncGenerator[bytes, None]:
+        opening = sse.encode_retry(random.randint(*_RETRY_MS))  # noqa: S311
+        heartbeat = get_settings().heartbeat
+        try:
+            async with aclosing(self._reader.chunks()) as chunks:
+                async for chunk in chunks:
+                    if opening or chunk:
+                        yield opening + chunk
+                        opening = b""
+                    elif self._engine.loop.time() - self._moved >= heartbeat:
+                        yield sse.HEARTBEAT
+                    if self._engine.loop.time() >= self._deadline and not self._reader.ended:
+                        yield sse.encode_event({"type": ROTATE}, None) + _retry_frame(_RETRY_ROTATE_MS)
+                        return
+        except NotFound as error:
+            yield error_frames(error)
+        except Exception:
+            logger.exception("A stream broke off")
+            yield error_frames(LLMStreamError())
+
+    def tick(self, now: float) -> None:
+        """Give up a client that takes nothing; wake the reader when a heartbeat or the end of its life is due."""
+        settings = get_settings()
+        if self._writing and now - self._moved > settings.write_timeout:
+            if self._task:
+                self._task.cancel()
+        elif now - self._moved >= settings.heartbeat or now >= self._deadline:
+            self._reader.nudge()
+
+    async def run(self, receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
+        """Send the body of an ASGI response that has been started; returns when it ends or the client is gone."""
+        watcher = self._engine.loop.create_task(self._watch(receive, asyncio.current_task()))
+        try:
+            async with aclosing(self.body()) as frames:
+                async for frame in frames:
+                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except asyncio.CancelledError:
+            if not self._disconnected:
+                raise
+        except OSError:
+            pass  # the client went away while we wrote
+        finally:
+            watcher.cancel()
+
+    async def _watch(self, receive: Callable[[], Any], task: asyncio.Task[Any] | None) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._disconnected = True
+        if task:
+            task.cancel()
+
+
+def error_event(error: LLMStreamError) -> WireEvent:
+    """Return the transport error event; it is not stored and has no id."""
+    return {"type": ERROR, **error.envelope()}
+
+
+def error_frames(error: LLMStreamError) -> bytes:
+    """Frame a transport error, and the time after which the client may come back when it is a passing one."""
+    frame = sse.encode_event(error_event(error), None)
+    return (_retry_frame(_RETRY_BUSY_MS) if error.temporary else b"") + frame
+
+
+def _retry_frame(between: tuple[int, int]) -> bytes:
+    return sse.encode_retry(random.randint(*between))  # noqa: S311
+
+
+async def stream_response(request: HttpRequest, start: Start) -> HttpResponseBase:
+    """Answer with an event stream; raises StreamingUnavailable under WSGI.
+
+    Behind ``StreamHandoff`` the stream begins when Django's request cycle is over. Without it the same body is
+    answered as Django's own streaming response.
+    """
+    check_streaming(request)
+    stream = EventStream(get_engine(), start)
+    await sync_to_async(_release_request_connections)()
+    handoff: Handoff | None = request.scope.get(SCOPE_KEY)  # type: ignore[attr-defined]
+    if handoff is not None:
+        handoff.stream = stream
+        return HttpResponse(b"", content_type=sse.CONTENT_TYPE, headers={**sse.HEADERS, MARK: "1"})
+    # A Content-Encoding of its own keeps GZipMiddleware away, which before Django 6.1 garbles or holds streams back.
+    headers = {**sse.HEADERS, "Content-Encoding": "identity"}
+    return StreamingHttpResponse(stream.body(), content_type=sse.CONTENT_TYPE, headers=headers)
+
+
+def stream_error_response(error: LLMStreamError) -> HttpResponse:
+    """Answer a stream request with a passing failure: any status but 200 would end an EventSource for good."""
+    return HttpResponse(error_frames(error), content_type=sse.CONTENT_TYPE, headers=sse.HEADERS)
+
+
+def check_streaming(request: HttpRequest) -> None:
+    """Raise StreamingUnavailable when the server speaks WSGI, where a stream would be collected before it is sent."""
+    if not isinstance(request, ASGIRequest):
+        raise StreamingUnavailable
+
+
+def _release_request_connections() -> None:
+    """Close what middleware opened in the request's own thread, which would stay open as long as the stream."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()

@@ -1,0 +1,245 @@
+"""The process's place where committed events meet their readers.
+
+One ``Topic`` per followed conversation, however many readers it has. It keeps the newest events and their encoded
+frames, so an event is encoded once and a reader costs one lookup a wake-up. A reader has no queue: it has a position,
+and one that falls behind the topic's tail reads the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any, NamedTuple, TypeAlias
+
+from django.db import DatabaseError
+
+from .conf import get_settings
+from .database import run_db
+from .events import MESSAGE_END, EventId
+from .log.reading import read_heads, read_rows
+from .log.rows import Batch, Row
+
+#: Turns a row and its id into bytes of one wire format.
+Encoder: TypeAlias = Callable[[Row, str], bytes]
+
+#: A hole longer than this is left to the readers, who page through the database.
+_FILL_ROWS = 1_000
+
+
+class Chunk(NamedTuple):
+    """What a reader gets: encoded events, its new position, and whether its generation has ended."""
+
+    body: bytes
+    seq: int
+    ended: bool
+
+
+class Topic:
+    """The tail of one conversation's log."""
+
+    def __init__(self, conversation: int, public_id: str, epoch: int) -> None:
+        self.conversation = conversation
+        self.public_id = public_id
+        self.epoch = epoch
+        #: None until the database has been asked; batches that arrive before are held back.
+        self.head: int | None = None
+        self.gone = False
+        self.readers = 0
+        self.heard = monotonic()
+        self.fetching = False
+        self.incomplete = False
+        self._early: list[Batch] = []
+        self._rows: deque[Row] = deque()
+        self._size = 0
+        self._waiters: list[asyncio.Future[None]] = []
+        self._chunks: dict[tuple[int, int | None, Encoder], Chunk] = {}
+
+    @property
+    def tail(self) -> int | None:
+        """Positions from here on are served from memory."""
+        return self._rows[0].seq - 1 if self._rows else self.head
+
+    def start(self, head: int, epoch: int) -> None:
+        """Begin the tail at the head that the database told."""
+        self.head, self.epoch = head, epoch
+        early, self._early = self._early, []
+        for batch in early:
+            self.publish(batch)
+        self.wake()
+
+    def publish(self, batch: Batch) -> bool:
+        """Take a committed batch; return False when it does not follow the head, so that the hole must be read."""
+        if self.head is None:
+            self._early.append(batch)
+            return True
+        if batch.epoch != self.epoch:
+            self.jump(batch.rows[-1].seq, batch.epoch)
+            return True
+        if batch.rows[0].seq > self.head + 1:
+            return False
+        if fresh := [row for row in batch.rows if row.seq > self.head]:
+            self._extend(fresh)
+        return True
+
+    def jump(self, head: int, epoch: int) -> None:
+        """Forget the tail: too much was missed, or the history is another one."""
+        self.head, self.epoch = head, epoch
+        self._rows.clear()
+        self._size = 0
+        self._chunks.clear()
+        self.wake()
+
+    def close(self) -> None:
+        """Tell the readers that the conversation is gone."""
+        self.gone = True
+        self.wake()
+
+    def _extend(self, rows: Sequence[Row]) -> None:
+        self.heard = monotonic()
+        self.head = rows[-1].seq
+        self._rows.extend(rows)
+        self._size += sum(len(row.data) for row in rows)
+        limit = get_settings().tail_bytes
+        while self._size > limit:
+            self._size -= len(self._rows.popleft().data)
+        self._chunks.clear()
+        self.wake()
+
+    def since(self, seq: int, generation: int | None, encoder: Encoder) -> Chunk | None:
+        """Return what follows ``seq``, of one generation or of all; None when ``seq`` is behind the tail."""
+        if self.head is None or self.tail is None or seq < self.tail:
+            return None
+        if seq >= self.head:
+            return Chunk(b"", seq, False)
+        key = seq, generation, encoder
+        if (chunk := self._chunks.get(key)) is None:
+            chunk = self._chunks[key] = self._encode(seq, generation, encoder)
+        return chunk
+
+    def _encode(self, seq: int, generation: int | None, encoder: Encoder) -> Chunk:
+        head = self.head or seq
+        # Counted from the right: readers are near the head, and a deque is quick at its ends.
+        rows = [self._rows[index] for index in range(seq - head, 0)]
+        return encode_rows(rows, head, self.event_id, generation, encoder)
+
+    def event_id(self, seq: int) -> str:
+        """Print the id of a position in this conversation."""
+        return str(EventId(self.public_id, self.epoch, seq))
+
+    def wait(self) -> asyncio.Future[None]:
+        """Return a future that is done at the next wake-up; cancelling it disturbs nobody else."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    def wake(self) -> None:
+        """Let every waiting reader look again."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def encode_rows(
+    rows: Iterable[Row], seq: int, event_id: Callable[[int], str], generation: int | None, encoder: Encoder
+) -> Chunk:
+    """Encode rows up to and including the terminal event of ``generation``."""
+    frames: list[bytes] = []
+    for row in rows:
+        if generation is not None and row.generation != generation:
+            continue
+        frames.append(encoder(row, event_id(row.seq)))
+        if generation is not None and row.type == MESSAGE_END:
+            return Chunk(b"".join(frames), row.seq, True)
+    return Chunk(b"".join(frames), seq, False)
+
+
+class Hub:
+    """All topics of one event loop."""
+
+    def __init__(self) -> None:
+        self.topics: dict[int, Topic] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def follow(self, conversation: int, public_id: str, epoch: int) -> Topic:
+        """Join the topic of a conversation; every call needs its ``unfollow``.
+
+        The topic is registered before the head is read, so nothing committed in between is missed.
+        """
+        if (topic := self.topics.get(conversation)) is None:
+            topic = self.topics[conversation] = Topic(conversation, public_id, epoch)
+            self._spawn(self._start(topic))
+        topic.readers += 1
+        return topic
+
+    def unfollow(self, topic: Topic) -> None:
+        """Leave a topic; the last reader takes it away."""
+        topic.readers -= 1
+        if not topic.readers and self.topics.get(topic.conversation) is topic:
+            del self.topics[topic.conversation]
+
+    def publish(self, batches: Iterable[Batch]) -> None:
+        """Hand committed batches to the topics that are followed here."""
+        for batch in batches:
+            topic = self.topics.get(batch.conversation)
+            if topic is not None and not topic.publish(batch):
+                self._fetch(topic)
+
+    async def poll(self, silent_for: float) -> None:
+        """Look in the database for events that no batch announced, for topics that have been silent."""
+        before = monotonic() - silent_for
+        topics = [topic for topic in self.topics.values() if topic.head is None or topic.heard < before]
+        if not topics:
+            return
+        heads = await run_db(read_heads, [topic.conversation for topic in topics])
+        for topic in topics:
+            if (found := heads.get(topic.conversation)) is None:
+                topic.close()
+            elif topic.head is None:
+                topic.start(*found)
+            elif found[1] != topic.epoch:
+                topic.jump(*found)
+            elif found[0] > topic.head:
+                self._fetch(topic)
+
+    async def _start(self, topic: Topic) -> None:
+        with suppress(DatabaseError):  # the next poll tries again
+            heads = await run_db(read_heads, [topic.conversation])
+            if (found := heads.get(topic.conversation)) is None:
+                topic.close()
+            elif topic.head is None:
+                topic.start(*found)
+
+    def _fetch(self, topic: Topic) -> None:
+        topic.incomplete = True
+        if not topic.fetching:
+            topic.fetching = True
+            self._spawn(self._fill(topic))
+
+    async def _fill(self, topic: Topic) -> None:
+        """Read what lies between the topic's head and the log's."""
+        try:
+            with suppress(DatabaseError):  # the next batch or poll tries again
+                while topic.incomplete and topic.head is not None:
+                    topic.incomplete = False
+                    await self._read(topic, topic.head)
+        finally:
+            topic.fetching = False
+
+    async def _read(self, topic: Topic, head: int) -> None:
+        rows = await run_db(read_rows, topic.conversation, head, limit=_FILL_ROWS)
+        if len(rows) == _FILL_ROWS:
+            heads = await run_db(read_heads, [topic.conversation])
+            if found := heads.get(topic.conversation):
+                topic.jump(*found)
+        elif rows:
+            self.publish([Batch(topic.conversation, topic.epoch, rows)])
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

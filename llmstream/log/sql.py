@@ -1,0 +1,171 @@
+"""The statements of a flush, as lean as each database allows.
+
+``bulk_create`` costs about 23 us a row, these 3 to 5; both run on Django's own connection, in its transaction.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+import orjson
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
+
+from ..models import Conversation, Event, Generation
+from .rows import Row
+
+#: conversation -> (new head, epoch)
+Heads: TypeAlias = dict[int, tuple[int, int]]
+
+_CONVERSATION = Conversation._meta.db_table
+_GENERATION = Generation._meta.db_table
+_EVENT = Event._meta.db_table
+_COLUMNS = "conversation_id, seq, generation_id, type, data, created_at"
+_ROWS_PER_STATEMENT = 500
+
+
+class FlushSQL(ABC):
+    """What a flush does in one transaction."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    @abstractmethod
+    def advance(self, counts: Mapping[int, int]) -> Heads:
+        """Lock the conversations and move their heads; a conversation that is gone is left out."""
+
+    @abstractmethod
+    def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
+        """Insert the rows of each conversation."""
+
+    def fences(self, generations: Sequence[int]) -> dict[int, int]:
+        """Return the fence of each generation that is still running; call with the conversations locked."""
+        running = Generation.objects.using(self.connection.alias).filter(status=Generation.Status.RUNNING)
+        return dict(running.filter(pk__in=generations).values_list("pk", "fence"))
+
+
+class PortableSQL(FlushSQL):
+    """Plain ORM, for databases that have no faster way here."""
+
+    def advance(self, counts: Mapping[int, int]) -> Heads:
+        conversations = Conversation.objects.using(self.connection.alias).filter(pk__in=counts).order_by("pk")
+        heads: Heads = {}
+        for pk, head, epoch in conversations.select_for_update().values_list("pk", "head", "epoch"):
+            heads[pk] = head + counts[pk], epoch
+        for pk in heads:
+            Conversation.objects.using(self.connection.alias).filter(pk=pk).update(head=F("head") + counts[pk])
+        return heads
+
+    def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
+        Event.objects.using(self.connection.alias).bulk_create(
+            Event(
+                conversation_id=conversation,
+                seq=row.seq,
+                generation_id=row.generation,
+                type=row.type,
+                data=orjson.loads(row.data),
+                created_at=now,
+            )
+            for conversation, batch in rows.items()
+            for row in batch
+        )
+
+
+class SQLiteSQL(FlushSQL):
+    """Many rows a statement: the GIL is given up once a statement, not once a row. Needs SQLite 3.35."""
+
+    def advance(self, counts: Mapping[int, int]) -> Heads:
+        heads: Heads = {}
+        items = list(counts.items())
+        with self.connection.cursor() as cursor:
+            for start in range(0, len(items), _ROWS_PER_STATEMENT):
+                chunk = items[start : start + _ROWS_PER_STATEMENT]
+                values = ", ".join(["(%s, %s)"] * len(chunk))
+                cursor.execute(
+                    f"UPDATE {_CONVERSATION} SET head = head + v.column2 FROM (VALUES {values}) AS v"  # noqa: S608
+                    " WHERE id = v.column1 RETURNING id, head, epoch",
+                    [value for item in chunk for value in item],
+                )
+                heads.update((pk, (head, epoch)) for pk, head, epoch in cursor.fetchall())
+        return heads
+
+    def fences(self, generations: Sequence[int]) -> dict[int, int]:
+        fences: dict[int, int] = {}
+        with self.connection.cursor() as cursor:
+            for start in range(0, len(generations), _ROWS_PER_STATEMENT):
+                chunk = generations[start : start + _ROWS_PER_STATEMENT]
+                marks = ", ".join(["%s"] * len(chunk))
+                cursor.execute(
+                    f"SELECT id, fence FROM {_GENERATION} WHERE status = 'running' AND id IN ({marks})",  # noqa: S608
+                    list(chunk),
+                )
+                fences.update(cursor.fetchall())
+        return fences
+
+    def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
+        created_at = self.connection.ops.adapt_datetimefield_value(now)
+        values = [
+            (conversation, row.seq, row.generation, row.type, row.data.decode(), created_at)
+            for conversation, batch in rows.items()
+            for row in batch
+        ]
+        with self.connection.cursor() as cursor:
+            for start in range(0, len(values), _ROWS_PER_STATEMENT):
+                chunk = values[start : start + _ROWS_PER_STATEMENT]
+                marks = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(chunk))
+                cursor.execute(
+                    f"INSERT INTO {_EVENT} ({_COLUMNS}) VALUES {marks}",  # noqa: S608
+                    [value for row in chunk for value in row],
+                )
+
+
+class PostgreSQL(FlushSQL):
+    """One statement a step, arrays unnested."""
+
+    def advance(self, counts: Mapping[int, int]) -> Heads:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {_CONVERSATION} AS c SET head = c.head + v.n"  # noqa: S608
+                " FROM unnest(%s::bigint[], %s::int[]) AS v (id, n) WHERE c.id = v.id RETURNING c.id, c.head, c.epoch",
+                [list(counts), list(counts.values())],
+            )
+            return {pk: (head, epoch) for pk, head, epoch in cursor.fetchall()}
+
+    def fences(self, generations: Sequence[int]) -> dict[int, int]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id, fence FROM {_GENERATION} WHERE status = 'running' AND id = ANY(%s)",  # noqa: S608
+                [list(generations)],
+            )
+            return dict(cursor.fetchall())
+
+    def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
+        flat = [(conversation, row) for conversation, batch in rows.items() for row in batch]
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {_EVENT} ({_COLUMNS})"  # noqa: S608
+                " SELECT v.c, v.s, v.g, v.t, v.d::jsonb, %s FROM"
+                " unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS v (c, s, g, t, d)",
+                [
+                    now,
+                    [conversation for conversation, _ in flat],
+                    [row.seq for _, row in flat],
+                    [row.generation for _, row in flat],
+                    [row.type for _, row in flat],
+                    [row.data.decode() for _, row in flat],
+                ],
+            )
+
+
+def flush_sql(alias: str) -> FlushSQL:
+    """Return the leanest statements that the database behind ``alias`` understands."""
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        return PostgreSQL(connection)
+    if connection.vendor == "sqlite" and connection.Database.sqlite_version_info >= (3, 35):
+        return SQLiteSQL(connection)
+    return PortableSQL(connection)

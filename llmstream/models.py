@@ -1,0 +1,295 @@
+"""Conversations, their messages and generations, the event log, and the usage ledger.
+
+Everything that changes within a conversation changes under the row lock of that conversation: its ``head``, the events,
+and the status and fence of its generations. ``llmstream.log`` is the only writer of events.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from .events import PUBLIC_ID_LENGTH, EventId, new_public_id
+
+
+class PublicIdField(models.CharField):  # type: ignore[type-arg]
+    """A random, unguessable id that clients see; never changes."""
+
+    def __init__(self, **kwargs: object) -> None:
+        options: dict[str, object] = {"max_length": PUBLIC_ID_LENGTH, "unique": True, "editable": False}
+        super().__init__(**{**options, "default": new_public_id, **kwargs})  # type: ignore[arg-type]
+
+
+class Conversation(models.Model):
+    """A dialogue that owns one totally ordered event log.
+
+    ``head`` is the ``seq`` of the newest event and is moved only under this row's lock. ``epoch`` changes when the log's
+    history is no longer the one that clients saw, so that their event ids lead to a reset.
+    """
+
+    public_id = PublicIdField()
+    title = models.CharField(_("title"), max_length=200, blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="llmstream_conversations",
+        verbose_name=_("owner"),
+    )
+    anonymous_id = models.CharField(
+        _("anonymous visitor"),
+        max_length=PUBLIC_ID_LENGTH,
+        blank=True,
+        help_text=_("A random id kept in the session of a visitor who is not signed in."),
+    )
+    members: models.ManyToManyField[models.Model, Membership] = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        through="Membership",
+        related_name="llmstream_memberships",
+        verbose_name=_("members"),
+    )
+    model = models.CharField(_("model"), max_length=100, blank=True)
+    head = models.PositiveBigIntegerField(_("head"), default=0, editable=False)
+    epoch = models.PositiveIntegerField(_("epoch"), default=1, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("conversation")
+        verbose_name_plural = _("conversations")
+        ordering = ("-updated_at", "-pk")
+        indexes = (
+            models.Index(fields=("owner", "-updated_at", "-id"), name="llmstream_conv_owner"),
+            models.Index(
+                fields=("anonymous_id", "-updated_at", "-id"),
+                name="llmstream_conv_anonymous",
+                condition=~Q(anonymous_id=""),
+            ),
+        )
+        constraints = (
+            models.CheckConstraint(condition=Q(owner=None) | Q(anonymous_id=""), name="llmstream_conv_one_owner"),
+            models.CheckConstraint(condition=Q(epoch__gte=1), name="llmstream_conv_epoch"),
+        )
+
+    def __str__(self) -> str:
+        return self.title or self.public_id
+
+    @property
+    def last_event_id(self) -> EventId:
+        """The id of the newest event, as of when this row was read."""
+        return EventId(self.public_id, self.epoch, self.head)
+
+
+class Membership(models.Model):
+    """A user's right in a conversation that somebody else owns."""
+
+    class Role(models.TextChoices):
+        """What a member may do: read; read and write; everything the owner may."""
+
+        READER = "reader", _("reader")
+        WRITER = "writer", _("writer")
+        OWNER = "owner", _("owner")
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    role = models.CharField(_("role"), max_length=10, choices=Role, default=Role.WRITER)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
+        constraints = (
+            models.UniqueConstraint(fields=("conversation", "user"), name="llmstream_membership_unique"),
+            models.CheckConstraint(condition=Q(role__in=["reader", "writer", "owner"]), name="llmstream_member_role"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"
+
+
+class Message(models.Model):
+    """One turn of a conversation, a node of its message tree.
+
+    ``parts`` is a list of ``{"type", "text"}`` objects and ``text`` the plain text of its text parts. A running answer
+    has neither yet: its text so far is in the log. ``first_seq`` is the ``seq`` of its ``message-created`` and
+    ``end_seq`` that of the event that settled it, so the state as of any position can be read without a lock.
+    """
+
+    class Role(models.TextChoices):
+        """Who speaks."""
+
+        SYSTEM = "system", _("system")
+        USER = "user", _("user")
+        ASSISTANT = "assistant", _("assistant")
+
+    class Status(models.TextChoices):
+        """Whether the message is whole, still being written, or how it ended."""
+
+        RUNNING = "running", _("running")
+        COMPLETED = "completed", _("completed")
+        STOPPED = "stopped", _("stopped")
+        FAILED = "failed", _("failed")
+        INTERRUPTED = "interrupted", _("interrupted")
+
+    public_id = PublicIdField()
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="replies")
+    role = models.CharField(_("role"), max_length=10, choices=Role)
+    status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.COMPLETED)
+    parts = models.JSONField(_("parts"), default=list, blank=True)
+    text = models.TextField(_("text"), blank=True)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("author")
+    )
+    client_id = models.CharField(_("client id"), max_length=128, blank=True, editable=False)
+    first_seq = models.PositiveBigIntegerField(editable=False)
+    end_seq = models.PositiveBigIntegerField(null=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        ordering = ("conversation", "first_seq")
+        constraints = (
+            models.UniqueConstraint(fields=("conversation", "first_seq"), name="llmstream_message_first_seq"),
+            models.UniqueConstraint(
+                fields=("conversation", "client_id"), condition=~Q(client_id=""), name="llmstream_message_client_id"
+            ),
+            models.CheckConstraint(
+                condition=Q(role__in=["system", "user", "assistant"]), name="llmstream_message_role"
+            ),
+            models.CheckConstraint(
+                condition=Q(status="running", end_seq=None)
+                | (
+                    Q(status__in=["completed", "stopped", "failed", "interrupted"])
+                    & Q(end_seq__gte=models.F("first_seq"))
+                ),
+                name="llmstream_message_status",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.text[:60]}"
+
+
+class Generation(models.Model):
+    """One run of a provider that fills one assistant message.
+
+    ``fence`` counts the owners it has had: an append by an earlier owner fails. ``lease_expires_at`` is the time until
+    which its owner may be silent. ``end_seq`` is the ``seq`` of its terminal event.
+    """
+
+    class Status(models.TextChoices):
+        """Queued, at work (running, or waiting for a person), or how it ended."""
+
+        QUEUED = "queued", _("queued")
+        RUNNING = "running", _("running")
+        WAITING = "waiting", _("waiting")
+        COMPLETED = "completed", _("completed")
+        STOPPED = "stopped", _("stopped")
+        FAILED = "failed", _("failed")
+        INTERRUPTED = "interrupted", _("interrupted")
+
+    ACTIVE = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+    RETRYABLE = (Status.STOPPED, Status.FAILED, Status.INTERRUPTED)
+
+    public_id = PublicIdField()
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="generations")
+    message = models.ForeignKey(Message, models.CASCADE, related_name="generations")
+    model = models.CharField(_("model"), max_length=100)
+    status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.QUEUED)
+    attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
+    fence = models.PositiveIntegerField(_("fence"), default=0, editable=False)
+    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True, editable=False)
+    stop_requested_at = models.DateTimeField(_("stop requested at"), null=True, editable=False)
+    provider_response_id = models.CharField(_("provider's response id"), max_length=200, blank=True, editable=False)
+    provider_cursor = models.CharField(_("provider's cursor"), max_length=200, blank=True, editable=False)
+    finish_reason = models.CharField(_("finish reason"), max_length=40, blank=True, editable=False)
+    error_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
+    first_seq = models.PositiveBigIntegerField(editable=False)
+    end_seq = models.PositiveBigIntegerField(null=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    started_at = models.DateTimeField(_("started at"), null=True, editable=False)
+    first_token_at = models.DateTimeField(_("first token at"), null=True, editable=False)
+    ended_at = models.DateTimeField(_("ended at"), null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("generation")
+        verbose_name_plural = _("generations")
+        ordering = ("-pk",)
+        indexes = (
+            models.Index(
+                fields=("status", "lease_expires_at"),
+                name="llmstream_gen_active",
+                condition=Q(status__in=["queued", "running", "waiting"]),
+            ),
+        )
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(status__in=["queued", "running", "waiting"], end_seq=None)
+                | Q(status__in=["completed", "stopped", "failed", "interrupted"], end_seq__gt=models.F("first_seq")),
+                name="llmstream_gen_status",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="running") | Q(fence__gte=1, lease_expires_at__isnull=False),
+                name="llmstream_gen_lease",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.public_id} ({self.status})"
+
+
+class Event(models.Model):
+    """One stored event: ``data`` is the whole wire object. Append-only; the log is its only writer.
+
+    ``generation`` has no constraint and no index: rows are found by their position, and die with their conversation.
+    """
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="events", db_index=False)
+    seq = models.PositiveBigIntegerField()
+    generation = models.ForeignKey(
+        Generation, models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
+    )
+    type = models.CharField(max_length=40)
+    data = models.JSONField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ("conversation", "seq")
+        constraints = (models.UniqueConstraint(fields=("conversation", "seq"), name="llmstream_event_position"),)
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.type}"
+
+
+class UsageRecord(models.Model):
+    """The ledger: tokens and cost of one provider call, written in the transaction of its terminal event.
+
+    ``estimated`` says that the provider sent no figures, as for a stopped call.
+    """
+
+    generation = models.ForeignKey(Generation, models.CASCADE, related_name="usage_records")
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="usage_records")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    model = models.CharField(_("model"), max_length=100)
+    input_tokens = models.PositiveBigIntegerField(_("input tokens"), default=0)
+    output_tokens = models.PositiveBigIntegerField(_("output tokens"), default=0)
+    reasoning_tokens = models.PositiveBigIntegerField(_("reasoning tokens"), default=0)
+    cached_tokens = models.PositiveBigIntegerField(_("cached tokens"), default=0)
+    cost = models.DecimalField(_("cost"), max_digits=16, decimal_places=8, null=True, blank=True)
+    estimated = models.BooleanField(_("estimated"), default=False)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("usage record")
+        verbose_name_plural = _("usage records")
+        ordering = ("-pk",)
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.input_tokens} + {self.output_tokens}"

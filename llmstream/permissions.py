@@ -1,0 +1,96 @@
+"""Who may do what: one policy class, replaceable by the ``POLICY`` setting.
+
+A policy's methods are synchronous and may use the ORM; they run on the database executor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+
+from .conf import get_settings
+from .events import new_public_id
+from .exceptions import NotAuthenticated, PermissionDenied
+from .models import Conversation, Membership
+
+_SESSION_KEY = "llmstream_anonymous_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who asks: a signed-in user, or an anonymous visitor known by a random id in the session."""
+
+    user: Any
+    anonymous_id: str = ""
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether a user is signed in."""
+        return bool(self.user.is_authenticated)
+
+    @property
+    def user_or_none(self) -> Any:
+        """The user for a foreign key."""
+        return self.user if self.user.is_authenticated else None
+
+
+class ConversationPolicy:
+    """Owners do everything with their conversations, members what their role allows, everybody else sees nothing."""
+
+    def identify(self, request: HttpRequest) -> Requester:
+        """Return who asks; raises NotAuthenticated for a visitor when anonymous conversations are off.
+
+        Gives an anonymous visitor an id on the first request that is allowed to write.
+        """
+        user = getattr(request, "user", AnonymousUser())
+        if user.is_authenticated:
+            return Requester(user)
+        if not get_settings().allow_anonymous or not hasattr(request, "session"):
+            raise NotAuthenticated
+        if not (anonymous_id := request.session.get(_SESSION_KEY, "")) and request.method == "POST":
+            anonymous_id = request.session[_SESSION_KEY] = new_public_id()
+        return Requester(user, anonymous_id)
+
+    def needs_csrf(self, request: HttpRequest) -> bool:
+        """Whether a changing request must carry a CSRF token; false only for sign-in that no browser adds by itself."""
+        return True
+
+    def visible(self, requester: Requester) -> QuerySet[Conversation]:
+        """Return the conversations that the requester may read; all others look as if they did not exist."""
+        if requester.is_authenticated:
+            mine = Q(owner=requester.user) | Q(pk__in=self._memberships(requester).values("conversation"))
+            return Conversation.objects.filter(mine)
+        if requester.anonymous_id:
+            return Conversation.objects.filter(anonymous_id=requester.anonymous_id)
+        return Conversation.objects.none()
+
+    def check_create(self, requester: Requester) -> None:
+        """Raise PermissionDenied unless the requester may start conversations."""
+
+    def check_write(self, requester: Requester, conversation: Conversation) -> None:
+        """Raise PermissionDenied unless the requester may send, stop and retry in a conversation visible to them."""
+        self._check_role(requester, conversation, {Membership.Role.WRITER, Membership.Role.OWNER})
+
+    def check_manage(self, requester: Requester, conversation: Conversation) -> None:
+        """Raise PermissionDenied unless the requester may rename and delete a conversation visible to them."""
+        self._check_role(requester, conversation, {Membership.Role.OWNER})
+
+    def _check_role(self, requester: Requester, conversation: Conversation, roles: set[Membership.Role]) -> None:
+        if self._owns(requester, conversation):
+            return
+        if not self._memberships(requester).filter(conversation=conversation, role__in=roles).exists():
+            raise PermissionDenied
+
+    def _owns(self, requester: Requester, conversation: Conversation) -> bool:
+        if requester.is_authenticated:
+            return bool(conversation.owner_id == requester.user.pk)
+        return bool(requester.anonymous_id) and conversation.anonymous_id == requester.anonymous_id
+
+    def _memberships(self, requester: Requester) -> QuerySet[Membership]:
+        if not requester.is_authenticated:
+            return Membership.objects.none()
+        return Membership.objects.filter(user=requester.user)

@@ -1,0 +1,107 @@
+"""What a provider is: one class with one async generator."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One turn of the history sent to a model: ``role`` is system, user, assistant or tool; ``content`` plain text."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """Everything a provider needs for one model call.
+
+    ``model`` is the provider's own name of the model (``MODEL`` of the site's entry). ``messages`` is the branch of the
+    conversation, oldest first, with the site's system prompt in front when there is one. ``options`` are per-call
+    parameters merged from the site's entry (temperature and so on). ``generation`` is the public id, for logs and
+    idempotency headers.
+    """
+
+    generation: str
+    model: str
+    messages: Sequence[ChatMessage]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """A piece of the model's visible reasoning."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    """A piece of a refusal, which providers send beside the content."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStarted:
+    """The provider accepted the call; ``response_id`` is its own id for it."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one model call as the provider counted them; ``cost`` in the provider's currency when it says so.
+
+    ``cached_tokens`` and ``reasoning_tokens`` are the share of the input and of the output, not additions to them.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The model ended by itself: ``reason`` is stop, length, content_filter, tool_calls or the provider's own word."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """The provider gave a sign of life without content (a comment line, an empty chunk)."""
+
+
+#: What a provider yields. A plain ``str`` is a piece of the answer's text.
+ProviderPart: TypeAlias = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Keepalive
+
+
+class Provider(ABC):
+    """Adapter to a model API, built once per model entry from its ``OPTIONS``.
+
+    An instance is shared by all generations of a process and may be used from several event loops in turn, so per-call
+    state belongs in ``stream``.
+    """
+
+    @abstractmethod
+    def stream(self, request: ProviderRequest) -> AsyncGenerator[ProviderPart, None]:
+        """Yield the answer's parts as they arrive.
+
+        Exactly one ``Finish`` says that the model ended by itself; a generator that returns without one is taken for a
+        cut stream, and the generation fails with ``provider_truncated``. ``Usage`` may come before or after it.
+        Failures are ``ProviderError`` and its subclasses; anything else counts as ``provider_error`` and its text never
+        reaches a client. When the generation is stopped the generator is closed (``GeneratorExit`` or
+        ``CancelledError`` at its current await) and must close its upstream connection at once.
+        """
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        """Release connections and engines. Called at most once per event loop; safe to call without use."""

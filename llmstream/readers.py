@@ -1,0 +1,155 @@
+"""A reader: from wherever a client left off to the live end of the log, in any wire format.
+
+Everything is a position. What lies before the hub's tail is paged from the database, what lies in it comes from memory,
+and a reader that falls behind moves from the second to the first by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .conf import get_settings
+from .database import run_db
+from .events import RESET, EventId, WireEvent
+from .exceptions import NotFound
+from .hub import Encoder, Hub, Topic, encode_rows
+from .log.reading import read_page
+from .models import Conversation, Generation
+from .snapshot import snapshot_event
+
+#: Encodes an event that is not in the log, with its id or None.
+EventEncoder: TypeAlias = Callable[[WireEvent, str | None], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a stream begins: its first events, the position after them, and what it follows.
+
+    ``generation`` limits it to one generation, with whose terminal event it ends.
+    """
+
+    conversation: int
+    public_id: str
+    epoch: int
+    generation: int | None
+    seq: int
+    preface: tuple[tuple[WireEvent, str | None], ...] = ()
+
+
+def resume(conversation: Conversation, last_event_id: str | None, generation: Generation | None = None) -> Start | None:
+    """Find where a client's stream begins; None when it has everything and its generation has ended.
+
+    An id that cannot be served leads to a ``reset`` and a ``snapshot``, never to an error. Synchronous ORM work.
+    """
+    if last_event_id is None:
+        return _fresh(conversation, generation)
+    position = EventId.parse(last_event_id)
+    if reason := _unusable(conversation, position):
+        return _fresh(conversation, generation, reset=reason)
+    assert position is not None
+    if generation is not None and generation.end_seq is not None and position.seq >= generation.end_seq:
+        return None
+    return _start(conversation, generation, position.seq)
+
+
+def follow_from(conversation: Conversation, seq: int, generation: Generation | None = None) -> Start:
+    """Begin after a known position, without a snapshot."""
+    return _start(conversation, generation, seq)
+
+
+def _unusable(conversation: Conversation, position: EventId | None) -> str | None:
+    if position is None:
+        return "malformed"
+    if position.conversation != conversation.public_id:
+        return "mismatch"
+    if position.epoch != conversation.epoch:
+        return "epoch"
+    return "ahead" if position.seq > conversation.head else None
+
+
+def _fresh(conversation: Conversation, generation: Generation | None, *, reset: str | None = None) -> Start:
+    seq = conversation.head
+    if generation is not None and generation.end_seq is not None:
+        # Just before the end, so that the terminal event follows the snapshot.
+        seq = generation.end_seq - 1
+    snapshot = snapshot_event(conversation, seq, generation)
+    preface: list[tuple[WireEvent, str | None]] = [(snapshot, snapshot["last_event_id"])]
+    if reset:
+        preface.insert(0, ({"type": RESET, "reason": reset}, None))
+    return _start(conversation, generation, seq, tuple(preface))
+
+
+def _start(
+    conversation: Conversation,
+    generation: Generation | None,
+    seq: int,
+    preface: tuple[tuple[WireEvent, str | None], ...] = (),
+) -> Start:
+    pk = generation.pk if generation else None
+    return Start(conversation.pk, conversation.public_id, conversation.epoch, pk, seq, preface)
+
+
+def _restart(conversation: int, generation: int | None) -> Start:
+    """Begin anew after the log's history was replaced under a reader."""
+    found = Conversation.objects.filter(pk=conversation).first()
+    if found is None:
+        raise NotFound
+    followed = Generation.objects.filter(pk=generation).first() if generation else None
+    return _fresh(found, followed, reset="epoch")
+
+
+class Reader:
+    """Reads one conversation, or one generation of it, in one wire format."""
+
+    def __init__(self, hub: Hub, start: Start, encode_row: Encoder, encode_event: EventEncoder) -> None:
+        self._hub = hub
+        self._start = start
+        self._encode_row = encode_row
+        self._encode_event = encode_event
+        self._topic: Topic | None = None
+        self.ended = False
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield encoded events until the generation ends, and an empty chunk at each wake-up without news.
+
+        Raises NotFound when the conversation is deleted.
+        """
+        start = self._start
+        yield self._preface(start)
+        topic = self._topic = self._hub.follow(start.conversation, start.public_id, start.epoch)
+        try:
+            seq, epoch = start.seq, start.epoch
+            while not self.ended:
+                if topic.gone:
+                    raise NotFound
+                if topic.epoch != epoch:
+                    start = await run_db(_restart, start.conversation, start.generation)
+                    seq, epoch = start.seq, start.epoch
+                    yield self._preface(start)
+                    continue
+                chunk = topic.since(seq, start.generation, self._encode_row)
+                if chunk is None and topic.head is not None:
+                    page = await run_db(read_page, start.conversation, seq, max_bytes=get_settings().page_bytes)
+                    chunk = encode_rows(page.rows, page.seq, topic.event_id, start.generation, self._encode_row)
+                if chunk is not None and chunk.seq > seq:
+                    seq, self.ended = chunk.seq, chunk.ended
+                    if chunk.body:
+                        yield chunk.body
+                        continue
+                    if chunk.seq < (topic.head or 0):
+                        continue
+                await topic.wait()
+                if topic.head == seq:
+                    yield b""
+        finally:
+            self._hub.unfollow(topic)
+
+    def nudge(self) -> None:
+        """Wake the reader without news."""
+        if self._topic:
+            self._topic.wake()
+
+    def _preface(self, start: Start) -> bytes:
+        return b"".join(self._encode_event(event, event_id) for event, event_id in start.preface)

@@ -1,0 +1,16 @@
+"""What happened, told after the transaction has committed.
+
+Receivers run in the thread that did the database work and may use the ORM. An exception in one is logged and disturbs
+nothing. They are sent per message and per generation, never per token.
+"""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+#: ``sender=Message, message``: a message was added by a person or as an empty answer.
+message_created = Signal()
+#: ``sender=Generation, generation``: an owner has begun to run it.
+generation_started = Signal()
+#: ``sender=Generation, generation``: it has its terminal event; ``generation.status`` says which.
+generation_finished = Signal()

@@ -1,0 +1,140 @@
+"""The state of a conversation as of a position, and the objects that the wire and the pages show.
+
+Every row knows the positions at which it appeared and was settled, so plain reads give the exact state as of any
+``seq``: no lock, no isolation level, no race with what is being written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q
+
+from .answer import Answer
+from .conf import get_settings
+from .events import SNAPSHOT, EventId, WireEvent
+from .log.reading import read_rows
+from .models import Conversation, Generation, Message
+
+
+def conversation_object(conversation: Conversation) -> dict[str, Any]:
+    """Return what clients see of a conversation itself."""
+    return {
+        "id": conversation.public_id,
+        "title": conversation.title,
+        "model": conversation.model,
+        "created_at": _timestamp(conversation.created_at),
+        "updated_at": _timestamp(conversation.updated_at),
+    }
+
+
+def message_object(
+    message: Message,
+    *,
+    parent: str | None,
+    generation: str | None,
+    parts: list[dict[str, Any]] | None = None,
+    status: str | None = None,
+) -> dict[str, Any]:
+    """Return what clients see of a message; ``parts`` and ``status`` override the row as of another position."""
+    author = message.author
+    return {
+        "id": message.public_id,
+        "role": message.role,
+        "parts": message.parts if parts is None else parts,
+        "parent": parent,
+        "author": None if author is None else {"id": str(author.pk), "name": author.get_username()},
+        "status": status or message.status,
+        "generation": generation,
+        "created_at": _timestamp(message.created_at),
+    }
+
+
+def generation_object(generation: Generation, *, message: str, status: str | None = None) -> dict[str, Any]:
+    """Return what clients see of a generation."""
+    ended = status is None
+    return {
+        "id": generation.public_id,
+        "message": message,
+        "model": generation.model,
+        "status": status or generation.status,
+        "attempt": generation.attempt,
+        "finish_reason": (generation.finish_reason or None) if ended else None,
+        "error": error_object(generation.error_code) if ended else None,
+    }
+
+
+def error_object(code: str) -> dict[str, str] | None:
+    """Return what clients see of a failed generation's cause."""
+    return {"code": code} if code else None
+
+
+def state(conversation: Conversation, until: int | None = None, generation: Generation | None = None) -> dict[str, Any]:
+    """Return the conversation as of ``until`` (its head when None): messages, generations and ``last_event_id``.
+
+    Running messages carry their text so far. With ``generation`` only that one, its prompt and its answer are there.
+    The newest messages are kept when there are more than the site's limit, and ``truncated`` is true then.
+    """
+    seq = conversation.head if until is None else min(until, conversation.head)
+    limit = get_settings().max_messages
+    messages = list(_messages(conversation, seq, generation)[: limit + 1])
+    truncated = len(messages) > limit
+    messages = sorted(messages[:limit], key=lambda message: message.first_seq)
+    generations = _generations(conversation, seq, messages)
+    latest = {item.message_id: item for item in generations}
+    return {
+        **conversation_object(conversation),
+        "messages": [_message_as_of(message, seq, latest.get(message.pk)) for message in messages],
+        "generations": [_generation_as_of(item, seq) for item in generations],
+        "truncated": truncated,
+        "last_event_id": str(EventId(conversation.public_id, conversation.epoch, seq)),
+    }
+
+
+def snapshot_event(conversation: Conversation, until: int, generation: Generation | None = None) -> WireEvent:
+    """Return the state as the ``snapshot`` event."""
+    current = state(conversation, until, generation)
+    rest = {key: current.pop(key) for key in ("messages", "generations", "truncated", "last_event_id")}
+    return {"type": SNAPSHOT, "conversation": current, **rest}
+
+
+def _messages(conversation: Conversation, seq: int, generation: Generation | None) -> Any:
+    messages = Message.objects.filter(conversation=conversation, first_seq__lte=seq)
+    if generation is not None:
+        answer = generation.message_id
+        messages = messages.filter(Q(pk=answer) | Q(pk__in=Message.objects.filter(pk=answer).values("parent")))
+    return messages.select_related("author", "parent").order_by("-first_seq")
+
+
+def _generations(conversation: Conversation, seq: int, messages: Iterable[Message]) -> list[Generation]:
+    answers = [message.pk for message in messages if message.role == Message.Role.ASSISTANT]
+    found = Generation.objects.filter(conversation=conversation, message__in=answers, first_seq__lte=seq)
+    return list(found.select_related("message").order_by("pk"))
+
+
+def _message_as_of(message: Message, seq: int, generation: Generation | None) -> dict[str, Any]:
+    settled = message.end_seq is not None and message.end_seq <= seq
+    parts = message.parts
+    # A message settled by the very next event has all its text already.
+    if not settled and generation and (message.end_seq is None or message.end_seq > seq + 1):
+        rows = read_rows(message.conversation_id, message.first_seq, until=seq)
+        parts = Answer.from_rows(rows, generation.pk).parts
+    return message_object(
+        message,
+        parent=message.parent.public_id if message.parent else None,
+        generation=generation.public_id if generation else None,
+        parts=parts,
+        status=None if settled else Message.Status.RUNNING,
+    )
+
+
+def _generation_as_of(generation: Generation, seq: int) -> dict[str, Any]:
+    ended_later = generation.end_seq is not None and generation.end_seq > seq
+    status = Generation.Status.RUNNING if ended_later else None
+    return generation_object(generation, message=generation.message.public_id, status=status)
+
+
+def _timestamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,22 @@
+"""The HTTP surface; mount it with ``path("llmstream/", include("llmstream.urls"))``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from .http.conversations import ConversationDetail, ConversationList
+from .http.events import ConversationEvents, GenerationEvents
+from .http.generations import Retry, Stop
+from .http.messages import Messages
+
+app_name = "llmstream"
+
+urlpatterns = [
+    path("conversations/", ConversationList.as_view(), name="conversations"),
+    path("conversations/<str:conversation>/", ConversationDetail.as_view(), name="conversation"),
+    path("conversations/<str:conversation>/messages/", Messages.as_view(), name="messages"),
+    path("conversations/<str:conversation>/events/", ConversationEvents.as_view(), name="conversation-events"),
+    path("generations/<str:generation>/events/", GenerationEvents.as_view(), name="generation-events"),
+    path("generations/<str:generation>/stop/", Stop.as_view(), name="generation-stop"),
+    path("generations/<str:generation>/retry/", Retry.as_view(), name="generation-retry"),
+]
