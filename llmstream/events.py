@@ -1,7 +1,7 @@
 """The vocabulary of the event log and the one place where event ids are printed and parsed.
 
-An event is a JSON object with ``type`` and, where they apply, ``message`` and ``generation`` (public ids). The types and
-their fields are the same over every transport; see the reference in ``docs/events.md``.
+An event is a JSON object with ``type`` and, where they apply, ``message`` and ``generation`` (public ids). The types
+and their fields are the same over every transport; see the reference in ``docs/events.md``.
 """
 
 from __future__ import annotations

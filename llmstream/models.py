@@ -25,8 +25,8 @@ class PublicIdField(models.CharField):  # type: ignore[type-arg]
 class Conversation(models.Model):
     """A dialogue that owns one totally ordered event log.
 
-    ``head`` is the ``seq`` of the newest event and is moved only under this row's lock. ``epoch`` changes when the log's
-    history is no longer the one that clients saw, so that their event ids lead to a reset.
+    ``head`` is the ``seq`` of the newest event and is moved only under this row's lock. ``epoch`` changes when the
+    log's history is no longer the one that clients saw, so that their event ids lead to a reset.
     """
 
     public_id = PublicIdField()

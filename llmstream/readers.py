@@ -46,9 +46,8 @@ def resume(conversation: Conversation, last_event_id: str | None, generation: Ge
     if last_event_id is None:
         return _fresh(conversation, generation)
     position = EventId.parse(last_event_id)
-    if reason := _unusable(conversation, position):
-        return _fresh(conversation, generation, reset=reason)
-    assert position is not None
+    if position is None or (reason := _unusable(conversation, position)):
+        return _fresh(conversation, generation, reset="malformed" if position is None else reason)
     if generation is not None and generation.end_seq is not None and position.seq >= generation.end_seq:
         return None
     return _start(conversation, generation, position.seq)
@@ -59,9 +58,7 @@ def follow_from(conversation: Conversation, seq: int, generation: Generation | N
     return _start(conversation, generation, seq)
 
 
-def _unusable(conversation: Conversation, position: EventId | None) -> str | None:
-    if position is None:
-        return "malformed"
+def _unusable(conversation: Conversation, position: EventId) -> str | None:
     if position.conversation != conversation.public_id:
         return "mismatch"
     if position.epoch != conversation.epoch:

@@ -98,7 +98,7 @@ def still_owned(owned: Mapping[int, int]) -> set[int]:
 
 
 def history(conversation: Conversation, answer: Message, system: str = "") -> Sequence[ChatMessage]:
-    """Return the branch that leads to ``answer``, oldest first, the system prompt in front; empty turns are left out."""
+    """Return the branch that leads to ``answer``, the system prompt in front, oldest first, without empty turns."""
     rows = Message.objects.filter(conversation=conversation, first_seq__lt=answer.first_seq).order_by("-first_seq")
     known = {row[0]: row for row in rows.values_list("pk", "parent", "role", "text")[: get_settings().max_messages]}
     branch: list[ChatMessage] = []

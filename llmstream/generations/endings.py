@@ -1,7 +1,7 @@
 """How a generation ends: by itself, by a stop, by a failure, or because its owner fell silent.
 
-Whoever ends it does so under the conversation's row lock, with the events, the message, the ledger and the status in one
-transaction. So there is exactly one terminal event, and nothing of the generation after it.
+Whoever ends it does so under the conversation's row lock, with the events, the message, the ledger and the status in
+one transaction. So there is exactly one terminal event, and nothing of the generation after it.
 """
 
 from __future__ import annotations

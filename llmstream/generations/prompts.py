@@ -81,9 +81,7 @@ def retry(generation: int) -> Sent:
             raise GenerationNotRetryable
         free = _make_room(log, get_settings().busy)
         before = log.conversation.last_event_id
-        return _answer(
-            log, question, model=model_key(old.model), attempt=old.attempt + 1, run=free, before=before
-        )
+        return _answer(log, question, model=model_key(old.model), attempt=old.attempt + 1, run=free, before=before)
 
 
 def model_key(asked: str) -> str:
@@ -144,9 +142,7 @@ def _new_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -
     )
 
 
-def _answer(
-    log: LogTransaction, question: Message, *, model: str, attempt: int, run: bool, before: EventId
-) -> Sent:
+def _answer(log: LogTransaction, question: Message, *, model: str, attempt: int, run: bool, before: EventId) -> Sent:
     """Add the empty answer and its generation, and the question itself when it is new."""
     new_question = question.pk is None
     if new_question:

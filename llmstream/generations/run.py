@@ -8,7 +8,6 @@ from contextlib import aclosing
 
 from django.utils import timezone
 
-from ..answer import Answer
 from ..conf import get_settings
 from ..database import run_db
 from ..events import REASONING_DELTA, TEXT_DELTA, clean_text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import isnan
 from time import monotonic
 from typing import Any
 
@@ -90,7 +91,7 @@ def _wait(request: HttpRequest) -> float:
         wait = float(request.GET.get("wait") or 0)
     except ValueError:
         raise InvalidRequest("wait must be a number of seconds.") from None
-    return min(max(wait, 0.0), get_settings().long_poll_max) if wait == wait else 0.0  # noqa: PLR0124  not a NaN
+    return 0.0 if isnan(wait) else min(max(wait, 0.0), get_settings().long_poll_max)
 
 
 async def _next_page(start: Start, wait: float) -> Page:

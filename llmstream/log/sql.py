@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from sqlite3 import sqlite_version_info
 from typing import TypeAlias
 
 import orjson
@@ -166,6 +167,6 @@ def flush_sql(alias: str) -> FlushSQL:
     connection = connections[alias]
     if connection.vendor == "postgresql":
         return PostgreSQL(connection)
-    if connection.vendor == "sqlite" and connection.Database.sqlite_version_info >= (3, 35):
+    if connection.vendor == "sqlite" and sqlite_version_info >= (3, 35):
         return SQLiteSQL(connection)
     return PortableSQL(connection)

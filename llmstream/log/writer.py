@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic, thread_time
 from typing import TypeAlias
 
@@ -172,7 +173,7 @@ class Writer:
 
     def _send(self, flight: Flight, commit: Callable[[Sequence[Write]], set[int]]) -> None:
         landing = self._loop.run_in_executor(self._thread, commit, [write for _, write in flight])
-        landing.add_done_callback(lambda done: self._landed(flight, done))
+        landing.add_done_callback(partial(self._landed, flight))
 
     def _landed(self, flight: Flight, landing: asyncio.Future[set[int]]) -> None:
         error = landing.exception()
@@ -196,7 +197,7 @@ class Writer:
         # One of them cannot be stored: find out which, and let the others through.
         for one in flight:
             landing = self._loop.run_in_executor(self._thread, commit, [one[1]])
-            landing.add_done_callback(lambda done, one=one: self._landed_alone([one], done))
+            landing.add_done_callback(partial(self._landed_alone, [one]))
         self._loop.run_in_executor(self._thread, int).add_done_callback(lambda _: self._next())
 
     def _landed_alone(self, flight: Flight, landing: asyncio.Future[set[int]]) -> None:

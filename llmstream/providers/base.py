@@ -103,5 +103,5 @@ class Provider(ABC):
         """
         raise NotImplementedError
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027  most providers hold nothing
         """Release connections and engines. Called at most once per event loop; safe to call without use."""

@@ -30,7 +30,7 @@ def get_provider(key: str) -> Provider:
 
 async def load_provider(key: str) -> Provider:
     """Return the provider of a model entry; the first use builds it in a thread, since imports may take a second."""
-    return _instances().get(key) or await asyncio.to_thread(get_provider, key)
+    return get_provider(key) if key in _instances() else await asyncio.to_thread(get_provider, key)
 
 
 def _forget(*, setting: str, **_: Any) -> None:
