@@ -64,10 +64,11 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     """W002-W004: the database is set up for concurrent writers."""
     connection = connections[database_alias()]
     options = connection.settings_dict.get("OPTIONS", {})
-    return list(_sqlite_faults(options)) if connection.vendor == "sqlite" else list(_pool_faults(options))
+    return list(sqlite_faults(options)) if connection.vendor == "sqlite" else list(pool_faults(options))
 
 
-def _sqlite_faults(options: dict[str, Any]) -> Iterator[CheckMessage]:
+def sqlite_faults(options: dict[str, Any]) -> Iterator[CheckMessage]:
+    """What a SQLite database's OPTIONS lack."""
     if options.get("transaction_mode", "").upper() not in ("IMMEDIATE", "EXCLUSIVE"):
         yield Warning(
             "SQLite without IMMEDIATE transactions refuses concurrent writers ('database is locked').",
@@ -82,7 +83,8 @@ def _sqlite_faults(options: dict[str, Any]) -> Iterator[CheckMessage]:
         )
 
 
-def _pool_faults(options: dict[str, Any]) -> Iterator[CheckMessage]:
+def pool_faults(options: dict[str, Any]) -> Iterator[CheckMessage]:
+    """Whether a server database's pool has room for what a process uses at once."""
     pool = options.get("pool")
     size = pool.get("max_size", 4) if isinstance(pool, dict) else 4
     needed = get_settings().database_threads + 1

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
 from django.core.signals import setting_changed
-from django.db import connections
+from django.db import connections, transaction
 
 from .conf import get_settings
 
@@ -34,6 +36,25 @@ def release_connections() -> None:
             connection.close()
         elif connection.vendor != "sqlite" or connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
+
+
+_sqlite_turn = threading.Lock()
+
+
+@contextmanager
+def write_transaction(alias: str) -> Iterator[None]:
+    """Open a transaction that will write.
+
+    SQLite has one writer at a time and lets the others sleep and try again, for up to a tenth of a second a turn. The
+    threads of this process line up here instead, where each goes on the moment the one before it is done.
+    """
+    connection = connections[alias]
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        with _sqlite_turn, transaction.atomic(using=alias):
+            yield
+    else:
+        with transaction.atomic(using=alias):
+            yield
 
 
 @cache

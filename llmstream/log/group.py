@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from django.db import transaction
 from django.utils import timezone
 
+from ..database import write_transaction
 from ..models import Conversation, Event
 from .rows import Batch, Draft, Row, database_alias
 from .sql import Heads, flush_sql
@@ -44,7 +44,7 @@ def commit(writes: Sequence[Write]) -> set[int]:
     refused: set[int] = set()
     while writes:
         try:
-            with transaction.atomic(using=database_alias()):
+            with write_transaction(database_alias()):
                 batches = _store(writes)
         except _NotOwned as lost:
             refused |= lost.generations
@@ -57,7 +57,7 @@ def commit(writes: Sequence[Write]) -> set[int]:
 
 def commit_again(writes: Sequence[Write]) -> set[int]:
     """Commit writes whose first try broke off: it may have been committed although no answer came back."""
-    with transaction.atomic(using=database_alias()):
+    with write_transaction(database_alias()):
         stored = {write.generation for write in writes if _is_stored(write)}
     return commit([write for write in writes if write.generation not in stored])
 

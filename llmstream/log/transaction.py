@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from django.db import transaction
+from django.db import connections, transaction
+from django.db.models import F
 from django.dispatch import Signal
 from django.utils import timezone
 
+from ..database import write_transaction
 from ..events import WireEvent
 from ..exceptions import NotFound
 from ..models import Conversation
@@ -47,7 +49,11 @@ class LogTransaction:
 def locked(conversation: int) -> Iterator[LogTransaction]:
     """Open a transaction that holds the conversation's row lock; raises NotFound when it is gone."""
     alias = database_alias()
-    with transaction.atomic(using=alias):
+    with write_transaction(alias):
+        if connections[alias].vendor == "sqlite":
+            # There is no row lock to ask for. Unless the site begins its transactions IMMEDIATE, only a write takes the
+            # database's, and a read before it would be of a state that another writer may have left behind.
+            Conversation.objects.using(alias).filter(pk=conversation).update(head=F("head"))
         row = Conversation.objects.using(alias).select_for_update().filter(pk=conversation).first()
         if row is None:
             raise NotFound

@@ -1,0 +1,133 @@
+"""The documentation says what is true: every snippet runs, every table matches the code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.test import override_settings
+
+from llmstream import checks, events, exceptions
+from llmstream.conf import ModelSettings, Settings
+from llmstream.exceptions import LLMStreamError, PermissionDenied
+from llmstream.models import Generation
+from llmstream.permissions import Requester
+from llmstream.providers.base import ChatMessage, Finish, ProviderRequest, Usage
+from llmstream.signals import generation_finished
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def page(name: str) -> str:
+    """Return a documentation page."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def snippet(name: str, containing: str) -> dict[str, Any]:
+    """Run the one Python snippet of a page that contains a text; return its names."""
+    found = [code for code in re.findall(r"```python\n(.*?)```", page(name), re.DOTALL) if containing in code]
+    assert len(found) == 1, f"{name} has {len(found)} snippets with {containing!r}"
+    namespace: dict[str, Any] = {}
+    exec(compile(found[0], name, "exec"), namespace)
+    return namespace
+
+
+def subclasses(of: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
+    """Every error class below ``of``."""
+    for sub in of.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+def test_every_python_snippet_is_one_that_a_test_runs() -> None:
+    known = {
+        "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff("],
+        "providers.md": ["LLMSTREAM", "class Parrot"],
+        "deployment.md": ["sqlite3", "postgresql"],
+        "settings.md": ["class StaffStart", "@receiver"],
+    }
+    for path in PAGES:
+        codes = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+        assert len(codes) == len(known.get(path.name, [])), path.name
+        for code, mark in zip(codes, known.get(path.name, []), strict=True):
+            assert mark in code
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for path in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+async def test_the_example_provider_answers() -> None:
+    provider = snippet("docs/providers.md", "class Parrot")["Parrot"]()
+    request = ProviderRequest("g", "parrot", [ChatMessage("user", "Hello there")])
+    parts = [part async for part in provider.stream(request)]
+    assert parts == ["Hello ", "there ", Usage(2, 2), Finish("stop")]
+
+
+def test_the_example_models_pass_the_checks() -> None:
+    with override_settings(LLMSTREAM=snippet("docs/providers.md", "LLMSTREAM = ")["LLMSTREAM"]):
+        assert [found.id for found in run_checks(tags=["llmstream"]) if found.id.startswith("llmstream.E")] == []
+
+
+def test_the_example_databases_are_what_the_checks_ask_for() -> None:
+    sqlite = snippet("docs/deployment.md", "sqlite3")["DATABASES"]["default"]["OPTIONS"]
+    postgres = snippet("docs/deployment.md", "postgresql")["DATABASES"]["default"]["OPTIONS"]
+    assert list(checks.sqlite_faults(sqlite)) == []
+    assert list(checks.pool_faults(postgres)) == []
+
+
+def test_the_example_policy_lets_staff_start(django_user_model: Any) -> None:
+    policy = snippet("docs/settings.md", "class StaffStart")["StaffStart"]()
+    policy.check_create(Requester(django_user_model(is_staff=True)))
+    with pytest.raises(PermissionDenied):
+        policy.check_create(Requester(django_user_model(is_staff=False)))
+
+
+def test_the_example_receiver_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    receiver = snippet("docs/settings.md", "@receiver")["count"]
+    try:
+        generation = Generation(public_id="abc", status="stopped")
+        generation_finished.send(Generation, generation=generation)
+        assert capsys.readouterr().out == "abc stopped\n"
+    finally:
+        generation_finished.disconnect(receiver, Generation)
+
+
+def test_the_settings_table_is_complete_and_its_defaults_are_true() -> None:
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.*?)` \|", page("docs/settings.md"), re.MULTILINE))
+    assert set(rows) == {field.name.upper() for field in fields(Settings)}
+    for field in fields(Settings):
+        default = {} if field.default is MISSING else field.default
+        text = rows[field.name.upper()]
+        assert text.strip('"') == default if isinstance(default, str) else eval(text) == default, field.name
+
+
+def test_every_key_of_a_model_entry_is_told() -> None:
+    text = page("docs/providers.md")
+    assert [field.name for field in fields(ModelSettings) if f"`{field.name.upper()}`" not in text] == []
+
+
+def test_every_error_code_is_told() -> None:
+    text = page("docs/http.md")
+    told = {error.code for error in subclasses(exceptions.LLMStreamError)} - {"lease_lost"}
+    assert [code for code in sorted(told) if f"`{code}`" not in text] == []
+
+
+def test_every_check_is_told() -> None:
+    source = Path(checks.__file__).read_text(encoding="utf-8")
+    ids = set(re.findall(r'id="(llmstream\.[EW]\d{3})"', source))
+    assert ids == set(re.findall(r"`(llmstream\.[EW]\d{3})`", page("docs/settings.md")))
+
+
+def test_every_event_type_is_told() -> None:
+    text = page("docs/events.md")
+    types = [value for name, value in vars(events).items() if name.isupper() and isinstance(value, str) and re.fullmatch("[a-z-]+", value)]
+    assert [kind for kind in types if f"`{kind}`" not in text] == []
