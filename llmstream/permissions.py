@@ -68,6 +68,12 @@ class ConversationPolicy:
             return Conversation.objects.filter(anonymous_id=requester.anonymous_id)
         return Conversation.objects.none()
 
+    def can_read(self, requester: Requester, conversation: Conversation) -> bool:
+        """Whether a conversation is among the visible ones; the same answer, without a list."""
+        if self._owns(requester, conversation):
+            return True
+        return self._memberships(requester).filter(conversation=conversation).exists()
+
     def check_create(self, requester: Requester) -> None:
         """Raise PermissionDenied unless the requester may start conversations."""
 

@@ -27,7 +27,9 @@ class Claim:
     """Ownership of a running generation: everything that its runner needs, and the fence that proves it."""
 
     conversation: int
+    message: int
     generation: int
+    user: int | None
     generation_id: str
     message_id: str
     fence: int
@@ -37,29 +39,26 @@ class Claim:
     request: ProviderRequest
 
 
-def claim(log: LogTransaction, generation: Generation) -> Claim:
-    """Make a queued generation ours and running, in the caller's transaction."""
+def claim(log: LogTransaction, generation: Generation, branch: Sequence[ChatMessage]) -> Claim:
+    """Announce that a generation that the caller has made ours begins; ``branch`` is its history."""
     key, model = get_settings().model(generation.model) or (generation.model, ModelSettings(provider=""))
-    generation.status = Status.RUNNING
-    generation.fence += 1
-    Generation.objects.filter(pk=generation.pk).update(
-        status=generation.status, fence=generation.fence, started_at=timezone.now(), lease_expires_at=_lease_end()
-    )
-    message = generation.message
     start = {
         "type": GENERATION_START,
         "generation": generation.public_id,
-        "message": message.public_id,
+        "message": generation.message.public_id,
         "model": key,
         "attempt": generation.attempt,
     }
     log.append(start, generation.pk)
     after_commit(generation_started, Generation, generation=generation)
+    system = [ChatMessage("system", model.system)] if model.system else []
     return Claim(
         conversation=log.conversation.pk,
+        message=generation.message.pk,
         generation=generation.pk,
+        user=log.conversation.owner_id,
         generation_id=generation.public_id,
-        message_id=message.public_id,
+        message_id=generation.message.public_id,
         fence=generation.fence,
         stored_events=_stored_events(log, generation),
         model_key=key,
@@ -67,7 +66,7 @@ def claim(log: LogTransaction, generation: Generation) -> Claim:
         request=ProviderRequest(
             generation=generation.public_id,
             model=model.model,
-            messages=history(log.conversation, message, model.system),
+            messages=[*system, *branch],
             options=model.parameters,
         ),
     )
@@ -77,7 +76,17 @@ def claim_next(conversation: int) -> tuple[Claim | None, bool]:
     """Claim the oldest queued generation if none is at work before it; also tell whether others are still queued."""
     with locked(conversation) as log:
         queue = active_generations(log.conversation)
-        claimed = claim(log, queue.pop(0)) if queue and queue[0].status == Status.QUEUED else None
+        claimed = None
+        if queue and queue[0].status == Status.QUEUED:
+            generation = queue.pop(0)
+            generation.status, generation.fence = Status.RUNNING, generation.fence + 1
+            Generation.objects.filter(pk=generation.pk).update(
+                status=generation.status,
+                fence=generation.fence,
+                started_at=timezone.now(),
+                lease_expires_at=lease_end(),
+            )
+            claimed = claim(log, generation, history(log.conversation, generation.message))
         return claimed, any(generation.status == Status.QUEUED for generation in queue)
 
 
@@ -88,7 +97,7 @@ def renew(owned: Mapping[int, int]) -> None:
         by_fence.setdefault(fence, []).append(pk)
     running = Generation.objects.using(database_alias()).filter(status=Status.RUNNING)
     for fence, pks in by_fence.items():
-        running.filter(pk__in=pks, fence=fence).update(lease_expires_at=_lease_end())
+        running.filter(pk__in=pks, fence=fence).update(lease_expires_at=lease_end())
 
 
 def still_owned(owned: Mapping[int, int]) -> set[int]:
@@ -97,28 +106,34 @@ def still_owned(owned: Mapping[int, int]) -> set[int]:
     return {pk for pk, fence in running.values_list("pk", "fence") if owned[pk] == fence}
 
 
-def history(conversation: Conversation, answer: Message, system: str = "") -> Sequence[ChatMessage]:
-    """Return the branch that leads to ``answer``, the system prompt in front, oldest first, without empty turns."""
+def history(conversation: Conversation, answer: Message) -> list[ChatMessage]:
+    """Return the branch that leads to ``answer``, oldest first."""
     rows = Message.objects.filter(conversation=conversation, first_seq__lt=answer.first_seq).order_by("-first_seq")
-    known = {row[0]: row for row in rows.values_list("pk", "parent", "role", "text")[: get_settings().max_messages]}
+    known = rows.values_list("pk", "parent", "role", "text")[: get_settings().max_messages]
+    return branch_to(answer.parent_id, {pk: turn for pk, *turn in known})
+
+
+def branch_to(message: int | None, known: Mapping[int, Sequence[Any]]) -> list[ChatMessage]:
+    """Return the turns that lead to a message and itself, from ``{message: (parent, role, text)}``; no empty ones."""
     branch: list[ChatMessage] = []
-    at = answer.parent_id
-    while at in known:
-        _, parent, role, text = known[at]
+    while message is not None and message in known:
+        parent, role, text = known[message]
         if text:
             branch.append(ChatMessage(role, text))
-        at = parent
-    if system:
-        branch.append(ChatMessage("system", system))
+        message = parent
     return branch[::-1]
 
 
-def _lease_end() -> Any:
+def lease_end() -> Any:
+    """Return the time until which an owner may be silent from now on, by the database's clock."""
     return Now() + timedelta(seconds=get_settings().lease)
 
 
 def _stored_events(log: LogTransaction, generation: Generation) -> int:
+    here = sum(row.generation == generation.pk for row in log.rows)
+    if log.rows[0].seq <= generation.first_seq:
+        return here
     earlier = Event.objects.filter(
         conversation=log.conversation, seq__gte=generation.first_seq, generation=generation.pk
     )
-    return earlier.count() + sum(row.generation == generation.pk for row in log.rows)
+    return earlier.count() + here

@@ -21,7 +21,7 @@ from ..exceptions import NotFound
 from ..log.reading import read_rows
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
-from ..models import Event, Generation, UsageRecord
+from ..models import Event, Generation, Message, UsageRecord
 from ..providers.base import Usage
 from ..signals import generation_finished
 from ..snapshot import error_object
@@ -45,6 +45,8 @@ class Ending:
     usage: Usage | None = None
     estimated: bool = False
     first_token_at: datetime | None = None
+    #: The provider's own id of its response.
+    response_id: str = ""
 
     def estimate(self, input_chars: int) -> None:
         """Fill the usage in when the provider sent none."""
@@ -125,29 +127,57 @@ def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
     if generation.fence:
         prompt = history(log.conversation, generation.message)
         ending.estimate(sum(len(message.content) for message in prompt))
+        ending.first_token_at = _first_token_at(generation)
     seq = 0
     for event in ending.events(generation.message.public_id, generation.public_id):
         seq = log.append(event, generation.pk)
-    store_ending(generation, ending, seq)
+    store_ending(
+        ending,
+        seq,
+        conversation=log.conversation.pk,
+        message=generation.message.pk,
+        generation=generation.pk,
+        user=log.conversation.owner_id,
+        model=generation.model,
+    )
+    generation.refresh_from_db()
 
 
-def store_ending(generation: Generation, ending: Ending, end_seq: int) -> None:
+def store_ending(
+    ending: Ending, end_seq: int, *, conversation: int, message: int, generation: int, user: int | None, model: str
+) -> None:
     """Write message, generation and ledger; call in the transaction that stores the terminal event at ``end_seq``."""
     alias = database_alias()
-    message, parts = generation.message, ending.answer.parts
-    message.status, message.parts, message.text = ending.status, parts, plain_text(parts)
-    message.end_seq = end_seq
-    message.save(using=alias, update_fields=["status", "parts", "text", "end_seq"])
-    generation.status, generation.end_seq = ending.status, end_seq
-    generation.finish_reason, generation.error_code = ending.finish_reason[:40], ending.error_code
-    generation.lease_expires_at, generation.ended_at = None, timezone.now()
-    generation.first_token_at = ending.first_token_at or _first_token_at(generation)
-    if ending.status == Status.STOPPED:
-        generation.stop_requested_at = generation.ended_at
-    generation.save(using=alias)
-    if ending.usage:
-        _ledger(generation, ending.usage, ending.estimated).save(using=alias, force_insert=True)
-    after_commit(generation_finished, Generation, generation=generation)
+    parts, now = ending.answer.parts, timezone.now()
+    Message.objects.using(alias).filter(pk=message).update(
+        status=ending.status, parts=parts, text=plain_text(parts), end_seq=end_seq
+    )
+    Generation.objects.using(alias).filter(pk=generation).update(
+        status=ending.status,
+        end_seq=end_seq,
+        finish_reason=ending.finish_reason[:40],
+        error_code=ending.error_code,
+        provider_response_id=ending.response_id[:200],
+        lease_expires_at=None,
+        stop_requested_at=now if ending.status == Status.STOPPED else None,
+        first_token_at=ending.first_token_at,
+        ended_at=now,
+    )
+    if usage := ending.usage:
+        UsageRecord(
+            generation_id=generation,
+            conversation_id=conversation,
+            user_id=user,
+            model=model,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cached_tokens=usage.cached_tokens,
+            cost=usage.cost,
+            estimated=ending.estimated,
+        ).save(using=alias, force_insert=True)
+    if generation_finished.has_listeners(Generation):
+        after_commit(generation_finished, Generation, generation=get_generation(generation))
 
 
 def _interrupt(conversation: int, generation: int) -> None:
@@ -155,21 +185,6 @@ def _interrupt(conversation: int, generation: int) -> None:
         lapsed = Generation.objects.filter(pk=generation, status=Status.RUNNING, lease_expires_at__lt=Now())
         if found := lapsed.select_related("message").first():
             end(log, found, Ending(Status.INTERRUPTED))
-
-
-def _ledger(generation: Generation, usage: Usage, estimated: bool) -> UsageRecord:
-    return UsageRecord(
-        generation=generation,
-        conversation_id=generation.conversation_id,
-        user_id=generation.conversation.owner_id,
-        model=generation.model,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cached_tokens=usage.cached_tokens,
-        cost=usage.cost,
-        estimated=estimated,
-    )
 
 
 def _first_token_at(generation: Generation) -> datetime | None:

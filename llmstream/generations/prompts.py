@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
+
 from ..conf import get_settings
 from ..events import MESSAGE_CREATED, EventId
 from ..exceptions import (
@@ -15,11 +17,13 @@ from ..exceptions import (
     QueueFull,
     UnknownModel,
 )
+from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
 from ..models import Conversation, Generation, Message
+from ..providers.base import ChatMessage
 from ..signals import message_created
 from ..snapshot import generation_object, message_object
-from .claims import Claim, claim
+from .claims import Claim, branch_to, claim, history, lease_end
 from .endings import Ending, end
 from .queries import active_generations, after_commit, get_generation
 
@@ -63,11 +67,13 @@ def send(conversation: int, prompt: Prompt) -> Sent:
         if prompt.client_id and (first := _first_outcome(log.conversation, prompt)):
             return first
         model = model_key(prompt.model or log.conversation.model)
-        parent = _parent(log.conversation, prompt.parent)
-        free = _make_room(log, prompt.busy or get_settings().busy)
+        turns = _Turns(log.conversation)
+        parent = turns.parent(prompt.parent)
+        free = not turns.running or _make_room(log, prompt.busy or get_settings().busy)
         before = log.conversation.last_event_id
-        question = _new_question(log, parent, prompt)
-        return _answer(log, question, model=model, attempt=1, run=free, before=before)
+        question = _add_question(log, parent, prompt)
+        branch = [*turns.branch_to(parent), ChatMessage(question.role, question.text)] if free else []
+        return _answer(log, question, before, branch, model=model, attempt=1, run=free, ask=True)
 
 
 def retry(generation: int) -> Sent:
@@ -81,7 +87,9 @@ def retry(generation: int) -> Sent:
             raise GenerationNotRetryable
         free = _make_room(log, get_settings().busy)
         before = log.conversation.last_event_id
-        return _answer(log, question, model=model_key(old.model), attempt=old.attempt + 1, run=free, before=before)
+        branch = history(log.conversation, old.message)
+        model = model_key(old.model)
+        return _answer(log, question, before, branch, model=model, attempt=old.attempt + 1, run=free, ask=False)
 
 
 def model_key(asked: str) -> str:
@@ -119,17 +127,40 @@ def _make_room(log: LogTransaction, busy: str) -> bool:
     return False
 
 
-def _parent(conversation: Conversation, asked: str) -> Message | None:
-    messages = Message.objects.filter(conversation=conversation)
-    if not asked:
-        return messages.order_by("-first_seq").first()
-    if (found := messages.filter(public_id=asked).first()) is None:
-        raise InvalidRequest("There is no such parent message in this conversation.")
-    return found
+class _Turns:
+    """The newest messages of a conversation, read once: what comes before, and whether an answer is running."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        newest = Message.objects.filter(conversation=conversation).order_by("-first_seq")
+        fields = "pk", "public_id", "status", "parent", "role", "text"
+        self._rows = list(newest.values_list(*fields)[: get_settings().max_messages])
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer is being written or waits for its turn."""
+        return any(status == Message.Status.RUNNING for _, _, status, *_ in self._rows)
+
+    def parent(self, asked: str) -> Message | None:
+        """Return the message asked for, or the newest one; None in a new conversation. Other fields are deferred."""
+        if asked:
+            found = Message.objects.filter(conversation=self._conversation, public_id=asked)
+            row = found.values_list("pk", "public_id").first()
+            if row is None:
+                raise InvalidRequest("There is no such parent message in this conversation.")
+        elif self._rows:
+            row = self._rows[0][:2]
+        else:
+            return None
+        return Message.from_db(database_alias(), ["id", "public_id"], row)
+
+    def branch_to(self, message: Message | None) -> list[ChatMessage]:
+        """Return the turns that lead to a message, and itself."""
+        return branch_to(message.pk if message else None, {pk: turn for pk, _, _, *turn in self._rows})
 
 
-def _new_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -> Message:
-    return Message(
+def _add_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -> Message:
+    question = Message(
         conversation=log.conversation,
         parent=parent,
         role=Message.Role.USER,
@@ -140,28 +171,40 @@ def _new_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -
         first_seq=log.next_seq,
         end_seq=log.next_seq,
     )
+    question.save(force_insert=True)
+    return question
 
 
-def _answer(log: LogTransaction, question: Message, *, model: str, attempt: int, run: bool, before: EventId) -> Sent:
-    """Add the empty answer and its generation, and the question itself when it is new."""
-    new_question = question.pk is None
-    if new_question:
-        question.save(force_insert=True)
+def _answer(
+    log: LogTransaction,
+    question: Message,
+    before: EventId,
+    branch: list[ChatMessage],
+    *,
+    model: str,
+    attempt: int,
+    run: bool,
+    ask: bool,
+) -> Sent:
+    """Add the empty answer and its generation, ours and running at once with ``run``; announce the question too."""
     answer = Message(
         conversation=log.conversation,
         parent=question,
         role=Message.Role.ASSISTANT,
         status=Message.Status.RUNNING,
-        first_seq=log.next_seq + new_question,
+        first_seq=log.next_seq + ask,
     )
     answer.save(force_insert=True)
     generation = Generation(
         conversation=log.conversation, message=answer, model=model, attempt=attempt, first_seq=log.next_seq
     )
+    if run:
+        generation.status, generation.fence = Status.RUNNING, 1
+        generation.started_at, generation.lease_expires_at = timezone.now(), lease_end()
     generation.save(force_insert=True)
-    for message in [question, answer] if new_question else [answer]:
+    for message in [question, answer] if ask else [answer]:
         _announce(log, message, generation)
-    claimed = claim(log, generation) if run else None
+    claimed = claim(log, generation, branch) if run else None
     return Sent(log.conversation, question, answer, generation, before, claimed)
 
 

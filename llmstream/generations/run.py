@@ -12,7 +12,6 @@ from ..conf import get_settings
 from ..database import run_db
 from ..events import REASONING_DELTA, TEXT_DELTA, clean_text
 from ..exceptions import LeaseLost, LLMStreamError, ProviderError, ProviderTimeout, ProviderTruncated
-from ..log.rows import database_alias
 from ..log.writer import Lane, Writer
 from ..models import Generation
 from ..providers.base import (
@@ -39,7 +38,6 @@ class Run:
         self.claim = claim
         self.task: asyncio.Task[None] | None = None
         self._ending = Ending(Status.COMPLETED)
-        self._response_id = ""
         self._cut: LLMStreamError | None = None
         self._finishing = False
         self._loop = asyncio.get_running_loop()
@@ -125,7 +123,7 @@ class Run:
         elif isinstance(part, Usage):
             self._ending.usage = part
         elif isinstance(part, ResponseStarted):
-            self._response_id = part.response_id
+            self._ending.response_id = part.response_id
 
     def _watch(self) -> None:
         """Cut a provider that has been silent for too long; else look again when that time would be up."""
@@ -156,7 +154,13 @@ class Run:
             await run_db(fail, self.claim.generation, self.claim.fence, failure.code)
 
     def _store(self, seq: int) -> None:
-        found = Generation.objects.using(database_alias()).select_related("message", "conversation")
-        generation = found.get(pk=self.claim.generation)
-        generation.provider_response_id = self._response_id[:200]
-        store_ending(generation, self._ending, seq)
+        claim = self.claim
+        store_ending(
+            self._ending,
+            seq,
+            conversation=claim.conversation,
+            message=claim.message,
+            generation=claim.generation,
+            user=claim.user,
+            model=claim.model_key,
+        )

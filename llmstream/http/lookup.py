@@ -15,17 +15,17 @@ _PUBLIC_ID = re.compile(PUBLIC_ID_PATTERN, re.ASCII)
 
 def find_conversation(requester: Requester, public_id: str) -> Conversation:
     """Return a conversation that the requester may read; raises NotFound."""
-    found = policy().visible(requester).filter(public_id=_checked(public_id)).first()
-    if found is None:
+    found = Conversation.objects.filter(public_id=_checked(public_id)).first()
+    if found is None or not policy().can_read(requester, found):
         raise NotFound
     return found
 
 
 def find_generation(requester: Requester, public_id: str) -> Generation:
     """Return a generation of a conversation that the requester may read, with both rows at hand; raises NotFound."""
-    generations = Generation.objects.filter(conversation__in=policy().visible(requester))
-    found = generations.select_related("conversation", "message").filter(public_id=_checked(public_id)).first()
-    if found is None:
+    generations = Generation.objects.select_related("conversation", "message")
+    found = generations.filter(public_id=_checked(public_id)).first()
+    if found is None or not policy().can_read(requester, found.conversation):
         raise NotFound
     return found
 

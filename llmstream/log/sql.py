@@ -26,6 +26,9 @@ _CONVERSATION = Conversation._meta.db_table
 _GENERATION = Generation._meta.db_table
 _EVENT = Event._meta.db_table
 _COLUMNS = "conversation_id, seq, generation_id, type, data, created_at"
+_LOCK_FIELDS = ("id", "public_id", "owner_id", "model", "head", "epoch")
+_LOCK = f"SELECT {', '.join(_LOCK_FIELDS)} FROM {_CONVERSATION} WHERE id = %s"  # noqa: S608
+_MOVE = f"UPDATE {_CONVERSATION} SET head = %s, updated_at = %s WHERE id = %s"  # noqa: S608
 _ROWS_PER_STATEMENT = 500
 
 
@@ -42,6 +45,24 @@ class FlushSQL(ABC):
     @abstractmethod
     def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
         """Insert the rows of each conversation."""
+
+    def lock(self, conversation: int) -> Conversation | None:
+        """Lock one conversation and return what the log needs of it; the other fields are deferred."""
+        if self.connection.vendor == "sqlite" and getattr(self.connection, "transaction_mode", None) != "IMMEDIATE":
+            # There is no row lock to ask for, and only a write takes the database's. A read before it would be of a
+            # state that another writer may have left behind.
+            Conversation.objects.using(self.connection.alias).filter(pk=conversation).update(head=F("head"))
+        suffix = " FOR UPDATE" if self.connection.features.has_select_for_update else ""
+        with self.connection.cursor() as cursor:
+            cursor.execute(_LOCK + suffix, [conversation])
+            row = cursor.fetchone()
+        return None if row is None else Conversation.from_db(self.connection.alias, _LOCK_FIELDS, row)
+
+    def move(self, conversation: Conversation, now: datetime) -> None:
+        """Store the head of a locked conversation, and that it was just used."""
+        updated_at = self.connection.ops.adapt_datetimefield_value(now)
+        with self.connection.cursor() as cursor:
+            cursor.execute(_MOVE, [conversation.head, updated_at, conversation.pk])
 
     def fences(self, generations: Sequence[int]) -> dict[int, int]:
         """Return the fence of each generation that is still running; call with the conversations locked."""

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from django.db import connections, transaction
-from django.db.models import F
+from django.db import transaction
 from django.dispatch import Signal
 from django.utils import timezone
 
@@ -50,11 +49,8 @@ def locked(conversation: int) -> Iterator[LogTransaction]:
     """Open a transaction that holds the conversation's row lock; raises NotFound when it is gone."""
     alias = database_alias()
     with write_transaction(alias):
-        if connections[alias].vendor == "sqlite":
-            # There is no row lock to ask for. Unless the site begins its transactions IMMEDIATE, only a write takes the
-            # database's, and a read before it would be of a state that another writer may have left behind.
-            Conversation.objects.using(alias).filter(pk=conversation).update(head=F("head"))
-        row = Conversation.objects.using(alias).select_for_update().filter(pk=conversation).first()
+        sql = flush_sql(alias)
+        row = sql.lock(conversation)
         if row is None:
             raise NotFound
         log = LogTransaction(row)
@@ -62,8 +58,7 @@ def locked(conversation: int) -> Iterator[LogTransaction]:
         if not log.rows:
             return
         now = timezone.now()
-        flush_sql(alias).insert({row.pk: log.rows}, now)
-        row.updated_at = now
-        row.save(using=alias, update_fields=["head", "updated_at"])
+        sql.insert({row.pk: log.rows}, now)
+        sql.move(row, now)
         batch = Batch(row.pk, row.epoch, log.rows)
         transaction.on_commit(partial(events_committed.send_robust, None, batches=[batch]), using=alias)
