@@ -14,7 +14,6 @@ import threading
 from collections.abc import Coroutine
 from functools import cache
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError
 
@@ -176,13 +175,15 @@ class _Engines:
     """The engines of this process, and the loop for servers that have none."""
 
     def __init__(self) -> None:
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = WeakKeyDictionary()
+        self._by_loop: dict[asyncio.AbstractEventLoop, Engine] = {}
         self._background: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
 
     def of(self, loop: asyncio.AbstractEventLoop) -> Engine:
         with self._lock:
             if (engine := self._by_loop.get(loop)) is None:
+                for closed in [other for other in self._by_loop if other.is_closed()]:
+                    self._by_loop.pop(closed).writer.close()
                 engine = self._by_loop[loop] = Engine(loop)
             return engine
 

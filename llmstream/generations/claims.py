@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.db import connections
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from ..conf import ModelSettings, get_settings
+from ..database import write_transaction
 from ..events import GENERATION_START
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
@@ -91,13 +93,17 @@ def claim_next(conversation: int) -> tuple[Claim | None, bool]:
 
 
 def renew(owned: Mapping[int, int]) -> None:
-    """Prolong the leases of ``{generation: fence}``; those that are no longer owned are left alone."""
-    by_fence: dict[int, list[int]] = {}
-    for pk, fence in owned.items():
-        by_fence.setdefault(fence, []).append(pk)
-    running = Generation.objects.using(database_alias()).filter(status=Status.RUNNING)
-    for fence, pks in by_fence.items():
-        running.filter(pk__in=pks, fence=fence).update(lease_expires_at=lease_end())
+    """Prolong the leases of ``{generation: fence}``; those that are no longer owned are left alone.
+
+    Rows that a flush is just ending are passed over, so that the two never wait for each other in a circle.
+    """
+    alias = database_alias()
+    skip = connections[alias].features.has_select_for_update_skip_locked
+    generations = Generation.objects.using(alias)
+    with write_transaction(alias):
+        mine = generations.select_for_update(skip_locked=skip).filter(pk__in=list(owned), status=Status.RUNNING)
+        free = [pk for pk, fence in mine.values_list("pk", "fence") if owned[pk] == fence]
+        generations.filter(pk__in=free, status=Status.RUNNING).update(lease_expires_at=lease_end())
 
 
 def still_owned(owned: Mapping[int, int]) -> set[int]:
