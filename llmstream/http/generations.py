@@ -6,13 +6,14 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 
+from ..engine import Engine
 from ..generations.endings import stop
 from ..generations.prompts import Sent, retry
 from ..models import Generation
 from ..snapshot import generation_object
 from .endpoint import Endpoint, json_response, policy
 from .lookup import find_generation
-from .messages import accepts_stream, answer
+from .messages import accepts_stream, answer, begin, sent_object, serving_engine
 from .streams import check_streaming
 
 
@@ -31,7 +32,8 @@ class Retry(Endpoint):
         """Answer the same prompt again."""
         if streams := accepts_stream(request):
             check_streaming(request)
-        return await answer(request, await self.work(_retry, generation), stream=streams)
+        sent, body = await self.work(_retry, serving_engine(request), generation)
+        return await answer(request, sent, body, stream=streams)
 
 
 def _writable(request: HttpRequest, public_id: str) -> Generation:
@@ -46,5 +48,7 @@ def _stop(request: HttpRequest, public_id: str) -> dict[str, Any]:
     return generation_object(ended, message=ended.message.public_id)
 
 
-def _retry(request: HttpRequest, public_id: str) -> Sent:
-    return retry(_writable(request, public_id).pk)
+def _retry(request: HttpRequest, engine: Engine, public_id: str) -> tuple[Sent, dict[str, Any]]:
+    sent = retry(_writable(request, public_id).pk)
+    begin(engine, sent)
+    return sent, sent_object(sent)

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 
 from ..conf import BUSY_POLICIES, get_settings
-from ..engine import background_engine, get_engine
+from ..engine import Engine, background_engine, get_engine
 from ..exceptions import InvalidRequest
 from ..generations.prompts import Prompt, Sent, send
 from ..readers import follow_from
@@ -28,7 +28,8 @@ class Messages(Endpoint):
         """Add a message and start its answer."""
         if streams := accepts_stream(request):
             check_streaming(request)
-        return await answer(request, await self.work(_send, conversation), stream=streams)
+        sent, body = await self.work(_send, serving_engine(request), conversation)
+        return await answer(request, sent, body, stream=streams)
 
 
 def accepts_stream(request: HttpRequest) -> bool:
@@ -36,24 +37,33 @@ def accepts_stream(request: HttpRequest) -> bool:
     return sse.CONTENT_TYPE in request.headers.get("Accept", "")
 
 
-async def answer(request: HttpRequest, sent: Sent, *, stream: bool) -> HttpResponseBase:
-    """Start a new generation and answer with it: as a stream from its first event, or as ids and addresses."""
-    # WSGI has no loop that lives on, so its generations run on one of their own.
-    engine = get_engine() if isinstance(request, ASGIRequest) else background_engine()
+def serving_engine(request: HttpRequest) -> Engine:
+    """Return the engine that runs what this request starts; WSGI has no loop that lives on, so it gets one of its own."""
+    return get_engine() if isinstance(request, ASGIRequest) else background_engine()
+
+
+def begin(engine: Engine, sent: Sent) -> None:
+    """Have a new generation run. Called where it was committed: a client that hangs up now must not orphan it."""
     if sent.claim:
         engine.loop.call_soon_threadsafe(engine.start, sent.claim)
     elif not sent.repeated:
         engine.loop.call_soon_threadsafe(engine.await_turn, sent.conversation.pk)
+
+
+async def answer(request: HttpRequest, sent: Sent, body: dict[str, Any], *, stream: bool) -> HttpResponseBase:
+    """Answer with a generation: as a stream from its first event, or with its ids and addresses."""
     if stream:
         return await stream_response(request, follow_from(sent.conversation, sent.before.seq, sent.generation))
-    return json_response(_sent_object(sent), status=201)
+    return json_response(body, status=201)
 
 
-def _send(request: HttpRequest, public_id: str) -> Sent:
+def _send(request: HttpRequest, engine: Engine, public_id: str) -> tuple[Sent, dict[str, Any]]:
     requester = policy().identify(request)
     conversation = find_conversation(requester, public_id)
     policy().check_write(requester, conversation)
-    return send(conversation.pk, _prompt(request, requester.user_or_none))
+    sent = send(conversation.pk, _prompt(request, requester.user_or_none))
+    begin(engine, sent)
+    return sent, sent_object(sent)
 
 
 def _prompt(request: HttpRequest, author: Any) -> Prompt:
@@ -74,7 +84,8 @@ def _prompt(request: HttpRequest, author: Any) -> Prompt:
     )
 
 
-def _sent_object(sent: Sent) -> dict[str, Any]:
+def sent_object(sent: Sent) -> dict[str, Any]:
+    """Return what clients see of a prompt's outcome. May read the database."""
     events = reverse("llmstream:generation-events", args=[sent.generation.public_id])
     parent = sent.message.parent
     return {

@@ -1,0 +1,58 @@
+"""The HTTP client under the openai package."""
+
+from __future__ import annotations
+
+from urllib.request import getproxies, proxy_bypass
+
+import httpx2
+from openai import DefaultAsyncHttpxClient
+
+from .failures import retry_after_ms
+
+try:
+    import aiohttp
+
+    from .aiohttp_transport import AiohttpTransport
+except ImportError:  # Only the extra ``openai`` brings aiohttp; without it the tokens cost more CPU.
+    LEAN = False
+    READ_ERRORS: tuple[type[Exception], ...] = (OSError, httpx2.HTTPError)
+else:
+    LEAN = True
+    READ_ERRORS = (OSError, httpx2.HTTPError, aiohttp.ClientError)
+
+#: Idle connections are closed before common servers and balancers close them.
+KEEPALIVE = 4.0
+
+
+class HTTPClients:
+    """Makes HTTP clients, one per event loop, for one base URL.
+
+    Tokens come through aiohttp; where a proxy of the environment is in the way, through the openai package's default.
+    """
+
+    def __init__(self, base_url: httpx2.URL, *, timeout: httpx2.Timeout, max_retry_wait: float) -> None:
+        self._timeout = timeout
+        self._max_retry_wait = max_retry_wait
+        self._lean = LEAN and not _proxy(base_url)
+        # Reading the machine's certificates takes a while, so it is done once and not on the event loop.
+        self._ssl_context = httpx2.create_ssl_context() if base_url.scheme == "https" and self._lean else None
+
+    def __call__(self) -> httpx2.AsyncClient:
+        """Return a client for the running event loop."""
+        hooks = {"response": [self._limit_wait]}
+        if self._lean:
+            return DefaultAsyncHttpxClient(
+                transport=AiohttpTransport(self._ssl_context, KEEPALIVE), timeout=self._timeout, event_hooks=hooks
+            )
+        return DefaultAsyncHttpxClient(timeout=self._timeout, event_hooks=hooks)
+
+    async def _limit_wait(self, response: httpx2.Response) -> None:
+        """Keep the openai package from sleeping through a long ``Retry-After``: the caller is told at once instead."""
+        wait = retry_after_ms(response.headers)
+        if response.is_error and wait is not None and wait > self._max_retry_wait * 1000:
+            response.headers["x-should-retry"] = "false"
+
+
+def _proxy(url: httpx2.URL) -> bool:
+    proxies = getproxies()
+    return bool(proxies.get(url.scheme) or proxies.get("all")) and not proxy_bypass(url.host)
