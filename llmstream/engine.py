@@ -58,6 +58,7 @@ class Engine:
         self._due: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         events_committed.connect(self._committed, weak=True)
+        self.wake()
 
     def _committed(self, *, batches: list[Batch], **_: Any) -> None:
         """Called in whatever thread committed."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -111,9 +111,9 @@ def sweep() -> list[int]:
     A prompt that nobody picked up within a lease's time counts as held up.
     """
     generations = Generation.objects.using(database_alias())
-    lapsed = generations.filter(status=Status.RUNNING, lease_expires_at__lt=Now())
-    for pk, conversation in lapsed.values_list("pk", "conversation"):
-        _interrupt(conversation, pk)
+    for conversation in _lapsed().values_list("conversation", flat=True).order_by("conversation").distinct():
+        with suppress(NotFound), locked(conversation) as log:
+            interrupt_lapsed(log)
     at_work = generations.filter(conversation=OuterRef("conversation"), status__in=(Status.RUNNING, Status.WAITING))
     forgotten = Now() - timedelta(seconds=get_settings().lease)
     queued = generations.filter(~Exists(at_work), status=Status.QUEUED, created_at__lt=forgotten)
@@ -180,11 +180,15 @@ def store_ending(
         after_commit(generation_finished, Generation, generation=get_generation(generation))
 
 
-def _interrupt(conversation: int, generation: int) -> None:
-    with suppress(NotFound), locked(conversation) as log:
-        lapsed = Generation.objects.filter(pk=generation, status=Status.RUNNING, lease_expires_at__lt=Now())
-        if found := lapsed.select_related("message").first():
-            end(log, found, Ending(Status.INTERRUPTED))
+def interrupt_lapsed(log: LogTransaction) -> None:
+    """End the generations of a locked conversation whose owners have let their leases lapse."""
+    for generation in _lapsed().filter(conversation=log.conversation).select_related("message"):
+        end(log, generation, Ending(Status.INTERRUPTED))
+
+
+def _lapsed() -> QuerySet[Generation]:
+    running = Generation.objects.using(database_alias()).filter(status=Status.RUNNING)
+    return running.filter(lease_expires_at__lt=Now())
 
 
 def _first_token_at(generation: Generation) -> datetime | None:

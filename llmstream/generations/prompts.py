@@ -24,7 +24,7 @@ from ..providers.base import ChatMessage
 from ..signals import message_created
 from ..snapshot import generation_object, message_object
 from .claims import Claim, branch_to, claim, history, lease_end
-from .endings import Ending, end
+from .endings import Ending, end, interrupt_lapsed
 from .queries import active_generations, after_commit, get_generation
 
 Status = Generation.Status
@@ -113,6 +113,7 @@ def _first_outcome(conversation: Conversation, prompt: Prompt) -> Sent | None:
 
 def _make_room(log: LogTransaction, busy: str) -> bool:
     """Apply the policy for a second prompt; return whether the new generation may run now."""
+    interrupt_lapsed(log)
     active = active_generations(log.conversation)
     if not active:
         return True

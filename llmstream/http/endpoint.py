@@ -11,7 +11,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.http.request import UnreadablePostError
+from django.http.request import RawPostDataException, UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
@@ -120,6 +120,9 @@ class Body:
             raise TooLarge from None
         except UnreadablePostError:
             raise MalformedJSON from None
+        except RawPostDataException:
+            # A form: the CSRF check has looked for its token there.
+            raise UnsupportedMediaType from None
         if len(raw) > limit:
             raise TooLarge
         if not raw:

@@ -38,7 +38,7 @@ def accepts_stream(request: HttpRequest) -> bool:
 
 
 def serving_engine(request: HttpRequest) -> Engine:
-    """Return the engine that runs what this request starts; WSGI has no loop that lives on, so it gets one of its own."""
+    """Return the engine that runs what this request starts; WSGI, without a loop that lives on, gets one of its own."""
     return get_engine() if isinstance(request, ASGIRequest) else background_engine()
 
 
