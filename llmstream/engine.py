@@ -58,7 +58,8 @@ class Engine:
         self._due: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         events_committed.connect(self._committed, weak=True)
-        self.wake()
+        # One look around at the start: what a process before this one left behind must not wait for a first stream.
+        loop.call_soon_threadsafe(self.wake)
 
     def _committed(self, *, batches: list[Batch], **_: Any) -> None:
         """Called in whatever thread committed."""
