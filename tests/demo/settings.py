@@ -10,17 +10,8 @@ _SCRIPTED = "llmstream.providers.scripted.ScriptedProvider"
 _CUT = [{"text": "one two three four five " * 4, "per_second": 50}, {"cut": True}]
 LLMSTREAM = {
     "MODELS": {
-        "scripted": {"PROVIDER": _SCRIPTED, "LABEL": "Scripted", "OPTIONS": {"per_second": 50}},
+        "scripted": {"PROVIDER": _SCRIPTED, "LABEL": "Scripted", "OPTIONS": {"per_second": 30}},
         "cut": {"PROVIDER": _SCRIPTED, "LABEL": "Cut off", "OPTIONS": {"script": _CUT}},
-            "PROVIDER": _SCRIPTED,
-            "LABEL": "Cut off",
-            "OPTIONS": {
-                "script": [
-                    {"text": "one two three four five six seven eight nine ten " * 2, "per_second": 50},
-                    {"cut": True},
-                ]
-            },
-        },
     },
     "DEFAULT_MODEL": "scripted",
     # A crash is noticed soon.

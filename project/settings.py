@@ -1,0 +1,152 @@
+"""Settings of the demo site. Everything comes from the environment with a default that works on a laptop.
+
+``DATABASE_URL``    ``postgres://user:password@host:port/name`` or ``sqlite:///path``; a file in the checkout by default
+``REDIS_URL``       channel layer shared by several server processes; in memory by default
+``OPENAI_API_KEY``, ``OPENAI_BASE_URL``, ``OPENAI_MODEL``   answer with that service instead of the embedded model
+``LLMSTREAM_DEMO_MODEL``   ``local``, ``openai`` or ``scripted``: which one answers when a prompt names none
+``DJANGO_DEBUG``, ``DJANGO_SECRET_KEY``, ``DJANGO_ALLOWED_HOSTS``   as in any Django site
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+DEBUG = os.environ.get("DJANGO_DEBUG", "1") == "1"
+# Good for a laptop only; sessions signed with a published key can be forged.
+SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "insecure-demo-key-not-for-production")
+ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+
+# One-click sign-in as a demo user, without a password. Never on outside development.
+DEMO_SIGN_IN = DEBUG
+
+INSTALLED_APPS = [
+    "daphne",  # first: makes runserver speak ASGI, which streaming needs
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "django_eventstream",
+    "llmstream",
+    "project",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "project.middleware.content_security_policy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "project.urls"
+ASGI_APPLICATION = "project.asgi.application"
+WSGI_APPLICATION = "project.wsgi.application"
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def database(url: str) -> dict[str, Any]:
+    """Return the DATABASES entry for a ``postgres://`` or ``sqlite:///`` URL."""
+    parts = urlsplit(url)
+    if parts.scheme in {"postgres", "postgresql"}:
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(parts.path[1:]),
+            "USER": unquote(parts.username or ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": unquote(parts.hostname or ""),
+            "PORT": parts.port or "",
+        }
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": unquote(parts.path[1:]),
+        # Writers queue instead of failing with "database is locked", and readers never wait for them.
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        },
+    }
+
+
+DATABASES = {"default": database(os.environ.get("DATABASE_URL") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CHANNEL_LAYERS: dict[str, Any] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if REDIS_URL := os.environ.get("REDIS_URL"):
+    CHANNEL_LAYERS["default"] = {
+        # The Pub/Sub layer: the core Redis layer drops messages at token rates.
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL]},
+    }
+
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = []
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "chat"
+LOGOUT_REDIRECT_URL = "home"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+
+SYSTEM_PROMPT = "You are a helpful assistant. Answer briefly and clearly."
+
+
+def models() -> dict[str, dict[str, Any]]:
+    """Return the models on offer: ``openai`` only where the environment says how to reach it."""
+    offered: dict[str, dict[str, Any]] = {
+        "local": {
+            "PROVIDER": "llmstream.providers.local.LocalProvider",
+            "LABEL": "SmolLM2 135M on this machine",
+            "SYSTEM": SYSTEM_PROMPT,
+        },
+        "scripted": {
+            "PROVIDER": "llmstream.providers.scripted.ScriptedProvider",
+            "LABEL": "Scripted answers (no model)",
+        },
+    }
+    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+        name = os.environ.get("OPENAI_MODEL", "gpt-5.4-mini")
+        # The openai package reads the key and the base URL from the environment by itself.
+        offered["openai"] = {
+            "PROVIDER": "llmstream.providers.openai.OpenAIProvider",
+            "LABEL": name,
+            "MODEL": name,
+            "SYSTEM": SYSTEM_PROMPT,
+        }
+    return offered
+
+
+_MODELS = models()
+LLMSTREAM: dict[str, Any] = {
+    "MODELS": _MODELS,
+    "DEFAULT_MODEL": os.environ.get("LLMSTREAM_DEMO_MODEL") or ("openai" if "openai" in _MODELS else "local"),
+}

@@ -1,0 +1,154 @@
+/** The messages on the page, kept in step with the store at most once a frame. */
+
+import { plainText } from "./store.js";
+import { showText } from "./text.js";
+
+const RETRYABLE = new Set(["stopped", "failed", "interrupted"]);
+const ENDINGS = {
+  stopped: "Stopped.",
+  failed: "The answer failed.",
+  interrupted: "The answer was interrupted.",
+};
+
+export class Transcript {
+  #articles = new Map();
+  #scheduled = false;
+  #pending = null;
+  #known = new Set();
+
+  /** `me` is the reader's user id; `modelLabel(key)` names a model; `onRetry(generation)` is called with its id. */
+  constructor(container, template, store, { me, modelLabel, onRetry }) {
+    Object.assign(this, { container, template, store, me, modelLabel, onRetry });
+    store.addEventListener("change", () => this.#schedule());
+  }
+
+  /** Show a prompt that the server has not confirmed yet, or none. */
+  showPending(text) {
+    this.#known = new Set(this.store.messages.keys());
+    this.#pending = text === null ? null : { id: "pending", role: "user", parts: [{ type: "text", text }], status: "sending" };
+    this.#schedule();
+  }
+
+  /** Hidden pages get no frames, but their text should be there when they are shown. */
+  #schedule() {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    const run = () => {
+      this.#scheduled = false;
+      this.#render();
+    };
+    if (document.hidden) setTimeout(run, 250);
+    else requestAnimationFrame(run);
+  }
+
+  #render() {
+    const messages = this.store.branch;
+    const last = messages.at(-1);
+    if (this.#pending && !messages.some((message) => this.#isPending(message))) messages.push(this.#pending);
+    const wanted = new Set(messages.map((message) => message.id));
+    for (const [id, article] of this.#articles) {
+      if (wanted.has(id)) continue;
+      article.remove();
+      this.#articles.delete(id);
+    }
+    messages.forEach((message, index) => {
+      const article = this.#article(message);
+      if (this.container.children[index] !== article) {
+        this.container.insertBefore(article, this.container.children[index] ?? null);
+      }
+      this.#fill(article, message, message === last && !this.store.active);
+    });
+  }
+
+  /** The prompt's event may come before the answer to its POST. */
+  #isPending({ id, role, author }) {
+    return role === "user" && author?.id === this.me && !this.#known.has(id);
+  }
+
+  #article(message) {
+    let article = this.#articles.get(message.id);
+    if (article) return article;
+    article = this.template.content.cloneNode(true).firstElementChild;
+    article.dataset.role = message.role;
+    article.dataset.id = message.id;
+    const heading = article.querySelector(".author");
+    heading.id = `author-${message.id}`;
+    article.setAttribute("aria-labelledby", heading.id);
+    article.querySelector(".retry").addEventListener("click", () => {
+      this.onRetry(this.store.messages.get(message.id).generation);
+    });
+    const copy = article.querySelector(".copy");
+    copy.addEventListener("click", async () => {
+      await navigator.clipboard?.writeText(plainText(this.store.messages.get(message.id)));
+      copy.textContent = "Copied";
+      setTimeout(() => (copy.textContent = "Copy"), 1500);
+    });
+    this.#articles.set(message.id, article);
+    return article;
+  }
+
+  #fill(article, message, isLast) {
+    article.dataset.status = message.status;
+    article.querySelector(".author").textContent = this.#authorName(message);
+    showParts(article.querySelector(".body"), message);
+    const state = article.querySelector(".state");
+    const text = this.#stateText(message);
+    if (state.textContent !== text) state.textContent = text;
+    article.querySelector(".retry").hidden = !(isLast && RETRYABLE.has(message.status));
+    article.querySelector(".copy").hidden = message.role !== "assistant" || !plainText(message) || message.status === "running";
+  }
+
+  #authorName(message) {
+    if (message.role === "assistant") {
+      return this.modelLabel(this.store.generations.get(message.generation)?.model) || "Assistant";
+    }
+    return !message.author || message.author.id === this.me ? "You" : message.author.name;
+  }
+
+  #stateText(message) {
+    if (message.status === "sending") return "Sending…";
+    if (message.status === "running") {
+      const waits = this.store.generations.get(message.generation)?.status === "queued";
+      return message.phase || (waits ? "Waiting for its turn" : "");
+    }
+    if (message.status === "completed") return message.finish_reason === "length" ? "Cut off at the length limit." : "";
+    const error = message.error ?? this.store.generations.get(message.generation)?.error;
+    if (error) return error.message || `${ENDINGS[message.status]} (${error.code})`;
+    return ENDINGS[message.status] ?? "";
+  }
+}
+
+/** One child per part: text, refusal, or reasoning folded away. */
+function showParts(body, message) {
+  const parts = message.parts.filter(Boolean);
+  parts.forEach((part, index) => {
+    let node = body.children[index];
+    if (node?.dataset.kind !== part.type) {
+      const fresh = buildPart(part.type);
+      if (node) node.replaceWith(fresh);
+      else body.append(fresh);
+      node = fresh;
+    }
+    showText(node.querySelector(".text") ?? node, part.text ?? "");
+  });
+  while (body.children.length > parts.length) body.lastElementChild.remove();
+}
+
+function buildPart(kind) {
+  const text = document.createElement("div");
+  text.className = "text";
+  if (kind !== "reasoning") {
+    const part = document.createElement("div");
+    part.className = "part";
+    part.dataset.kind = kind;
+    part.append(text);
+    return part;
+  }
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  details.className = "part reasoning";
+  details.dataset.kind = kind;
+  summary.textContent = "Reasoning";
+  details.append(summary, text);
+  return details;
+}

@@ -1,0 +1,24 @@
+"""The demo site's addresses. ``llmstream/`` is all that a site needs for the HTTP surface."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.views import LogoutView
+from django.templatetags.static import static
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from . import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("chat/", views.chat, name="chat"),
+    path("chat/<str:conversation>/", views.chat, name="chat-conversation"),
+    path("accounts/login/", views.SignInView.as_view(), name="login"),
+    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("accounts/demo/", views.DemoSignInView.as_view(), name="demo-sign-in"),
+    path("llmstream/", include("llmstream.urls")),
+    path("admin/", admin.site.urls),
+    # Browsers ask for it on pages that name no icon, such as the admin's.
+    path("favicon.ico", RedirectView.as_view(url=static("demo/favicon.svg"))),
+]

@@ -1,0 +1,93 @@
+"""The demo site's pages: home, sign-in and chat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import get_user_model, login
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView, RedirectURLMixin
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views import View
+
+from llmstream.conf import get_settings, instance_of
+from llmstream.snapshot import state
+
+DEMO_USERS = ("alice", "bob")
+CONVERSATIONS_SHOWN = 200
+
+
+def demo_sign_in_allowed() -> bool:
+    """Whether people may become a demo user without a password: in development only."""
+    return bool(getattr(settings, "DEMO_SIGN_IN", False))
+
+
+def offered_models() -> list[dict[str, Any]]:
+    """Return the models a visitor may pick: key, label, whether it is the default, whether its answers are scripted."""
+    site = get_settings()
+    default = site.model()
+    return [
+        {
+            "key": key,
+            "label": entry.label or key,
+            "default": default is not None and key == default[0],
+            "scripted": entry.provider.rpartition(".")[2] == "ScriptedProvider",
+        }
+        for key, entry in site.models.items()
+    ]
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    """What this site is, which model answers, and where to go."""
+    default = next((model for model in offered_models() if model["default"]), None)
+    return render(request, "home.html", {"model": default, "demo": demo_sign_in_allowed()})
+
+
+class SignInView(LoginView):
+    """The usual form, with one-click buttons beside it where the site allows them."""
+
+    redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(demo_users=DEMO_USERS if demo_sign_in_allowed() else (), **kwargs)
+
+
+class DemoSignInView(RedirectURLMixin, View):
+    """Sign in as a demo user by one click: POST ``user``; 404 where the site does not allow it."""
+
+    next_page = "chat"
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Redirect to ``next`` or the chat; back to the form when the accounts have not been made yet."""
+        name = request.POST.get("user", "")
+        if not demo_sign_in_allowed() or name not in DEMO_USERS:
+            raise Http404
+        user = get_user_model().objects.filter(username=name).first()
+        if user is None:
+            messages.error(request, "There are no demo users yet. Run: python manage.py demo_users")
+            return redirect("login")
+        login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+        return HttpResponseRedirect(self.get_success_url())
+
+
+@login_required
+def chat(request: HttpRequest, conversation: str = "") -> HttpResponse:
+    """The chat page with one conversation as it stands, or an empty one.
+
+    The state carries the id of its last event; the page's stream goes on from there, so nothing falls in between.
+    """
+    policy = instance_of(get_settings().policy)
+    mine = policy.visible(policy.identify(request))
+    page = {
+        "conversation": conversation or None,
+        "state": state(get_object_or_404(mine, public_id=conversation)) if conversation else None,
+        "models": offered_models(),
+        "user": {"id": str(request.user.pk), "name": request.user.get_username()},
+        "urls": {"api": reverse("llmstream:conversations").removesuffix("conversations/"), "chat": reverse("chat")},
+    }
+    return render(request, "chat.html", {"page": page, "conversations": mine[:CONVERSATIONS_SHOWN]})

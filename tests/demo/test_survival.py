@@ -1,0 +1,76 @@
+"""Answers outlive the browser, and the page outlives the server."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Playwright, expect
+
+from tests.live.servers import LiveServer
+from tests.services.browser import chromium
+
+from .browsing import Console, Visitor
+from .conftest import CHROMIUM_ARGS, VisitorFactory
+
+
+@contextmanager
+def killable_chromium(profile: Path) -> Iterator[str]:
+    """A browser of its own, killed with all its processes at the end; gives its DevTools address."""
+    command = [chromium(), "--headless", *CHROMIUM_ARGS, f"--user-data-dir={profile}", "--remote-debugging-port=0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stderr is not None
+        found = next(filter(None, (re.search(r"ws://\S+", line) for line in process.stderr)))
+        yield found[0]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_an_answer_outlives_the_browser(
+    site: LiveServer, playwright: Playwright, tmp_path: Path, console: Console, new_visitor: VisitorFactory
+) -> None:
+    with killable_chromium(tmp_path) as address:
+        doomed = Visitor(playwright.chromium.connect_over_cdp(address), site.url, console)
+        chat = doomed.sign_in()
+        chat.send("Tell me something")
+        seen = chat.grow()
+        where = chat.page.url
+    again = new_visitor().sign_in()
+    again.page.goto(where)
+    assert again.grow(seen - 1) >= seen
+    again.grow(seen)
+    assert again.ended() == again.stored_text()
+
+
+def test_the_page_comes_back_after_a_server_crash(
+    mortal_site: LiveServer, new_visitor: VisitorFactory, console: Console
+) -> None:
+    console.allow("Failed to load resource", "ERR_")
+    chat = new_visitor(mortal_site.url).sign_in()
+    chat.send("Tell me something")
+    chat.grow()
+    mortal_site.kill()
+    expect(chat.page.locator("#connection")).to_have_text("Reconnecting")
+    mortal_site.start().wait_ready()
+    assert chat.ended("interrupted") == chat.stored_text() != ""
+    expect(chat.page.locator("#connection")).to_have_text("Live")
+    chat.page.get_by_role("button", name="Retry").click()
+    assert chat.ended("completed") == chat.stored_text()
+
+
+def test_a_visitor_whose_session_ended_is_told(new_visitor: VisitorFactory, console: Console) -> None:
+    console.allow("401", "403")
+    chat = new_visitor().sign_in()
+    chat.send("Tell me something")
+    chat.ended()
+    chat.visitor.context.clear_cookies()
+    chat.send("Are you there?")
+    expect(chat.page.get_by_role("alert")).to_contain_text("signed out")
+    expect(chat.box).to_have_value("Are you there?")

@@ -1,0 +1,105 @@
+"""Requests as the tests of the HTTP surface make them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.handlers.asgi import ASGIHandler
+from django.test import AsyncClient, Client
+
+from llmstream.models import Conversation
+from tests.support import PATIENCE, conversation, user
+
+ROOT = "/llmstream/"
+#: What a browser would have from Django's CSRF cookie.
+TOKEN = "c" * 32
+SSE = {"Accept": "text/event-stream"}
+JSON = {"Accept": "application/json"}
+
+
+def signed_in(name: str = "ann", *, csrf: bool = False) -> tuple[AsyncClient, User]:
+    """Return a client with a session of the user, and the user."""
+    client = AsyncClient(enforce_csrf_checks=csrf)
+    client.force_login(owner := user(name))
+    return client, owner
+
+
+def signed_in_sync(name: str = "ann", *, csrf: bool = False) -> Client:
+    """Return a WSGI client with a session of the user."""
+    client = Client(enforce_csrf_checks=csrf)
+    client.force_login(user(name))
+    return client
+
+
+def own(name: str = "ann", **fields: Any) -> Conversation:
+    """Create a conversation of the user."""
+    return conversation(owner=user(name), **fields)
+
+
+def conversation_path(found: Conversation, rest: str = "") -> str:
+    """Return an address under a conversation."""
+    return f"{ROOT}conversations/{found.public_id}/{rest}"
+
+
+def generation_path(public_id: str, rest: str) -> str:
+    """Return an address under a generation."""
+    return f"{ROOT}generations/{public_id}/{rest}"
+
+
+def cookies(client: AsyncClient | Client) -> bytes:
+    """Return the Cookie header of a client."""
+    return "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items()).encode()
+
+
+async def body_of(response: Any) -> bytes:
+    """Read a streamed response to its end."""
+    async with asyncio.timeout(PATIENCE):
+        return b"".join([chunk async for chunk in response.streaming_content])
+
+
+def parts_of(response: Any) -> AsyncGenerator[bytes, None]:
+    """Return a streamed response's chunks."""
+    chunks: AsyncGenerator[bytes, None] = response.streaming_content
+    return chunks
+
+
+class Call:
+    """One request on Django's ASGI handler, whose client can go away when the test says so."""
+
+    def __init__(self, client: AsyncClient, path: str, body: bytes = b"", **headers: str) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.gone = asyncio.Event()
+        self._body = body
+        self._read = False
+        given = {
+            "cookie": cookies(client) + b"; csrftoken=" + TOKEN.encode(),
+            "x-csrftoken": TOKEN.encode(),
+            "content-type": b"application/json",
+            "host": b"testserver",
+        }
+        given |= {name.replace("_", "-"): value.encode() for name, value in headers.items()}
+        self._scope: dict[str, Any] = {
+            "type": "http",
+            "method": "POST" if body else "GET",
+            "path": path.partition("?")[0],
+            "query_string": path.partition("?")[2].encode(),
+            "headers": [(name.encode(), value) for name, value in given.items()],
+        }
+
+    async def __call__(self) -> None:
+        """Make the request; returns when the handler does."""
+        handler: Any = ASGIHandler()
+        await handler(self._scope, self._receive, self._send)
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._read:
+            self._read = True
+            return {"type": "http.request", "body": self._body}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        self.sent.append(message)

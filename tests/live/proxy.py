@@ -1,0 +1,204 @@
+"""A TCP proxy that breaks connections where a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where one connection breaks: after ``events`` whole events or ``body`` bytes of its first response's body.
+
+    Bytes are counted without chunk framing. ``head`` lets nothing of the response through: the request was carried out
+    and nobody heard. ``rst`` resets the connection, otherwise it ends with FIN.
+    """
+
+    events: int | None = None
+    body: int | None = None
+    head: bool = False
+    rst: bool = False
+
+
+class ResponseMeter:
+    """Watches the raw bytes of one HTTP/1.1 response and finds the place of a cut in them."""
+
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
+        self._state = self._in_head
+        self._head = bytearray()
+        self._size = bytearray()
+        self._left = 0
+        self._block = bytearray()
+        self.body = 0
+        self.events = 0
+
+    def feed(self, data: bytes) -> int | None:
+        """Return how many bytes of ``data`` lie before the cut, or None when all of it does."""
+        if self._cut.head:
+            return 0
+        for index, byte in enumerate(data):
+            if self._state(byte):
+                return index + 1
+        return None
+
+    def _in_head(self, byte: int) -> bool:
+        self._head.append(byte)
+        if not self._head.endswith(b"\r\n\r\n"):
+            return False
+        chunked = b"transfer-encoding: chunked" in bytes(self._head).lower()
+        self._state = self._in_size if chunked else self._in_body
+        return self._cut.body == 0 or self._cut.events == 0
+
+    def _in_size(self, byte: int) -> bool:
+        self._size.append(byte)
+        if self._size.endswith(b"\n"):
+            self._left = int(self._size.split(b";")[0], 16)
+            self._size.clear()
+            self._state = self._in_chunk if self._left else self._after
+        return False
+
+    def _in_chunk(self, byte: int) -> bool:
+        if self._left == 0:  # the line end after a chunk
+            if byte == 0x0A:
+                self._state = self._in_size
+            return False
+        self._left -= 1
+        return self._in_body(byte)
+
+    def _in_body(self, byte: int) -> bool:
+        self.body += 1
+        self._block.append(byte)
+        if self._block.endswith(b"\n\n"):
+            self.events += b"data:" in self._block
+            self._block.clear()
+        return self.body == self._cut.body or (not self._block and self.events == self._cut.events)
+
+    def _after(self, byte: int) -> bool:
+        return False
+
+
+class FaultProxy:
+    """Forwards loopback connections to ``port``; the n-th connection breaks as the n-th of ``cuts`` says.
+
+    Connections beyond the list, and those whose entry is None, are left alone. ``refuse`` resets new connections at
+    once and ``latency`` (seconds) delays every chunk of a response.
+    """
+
+    def __init__(self, port: int, cuts: Iterable[Cut | None] = (), *, latency: float = 0.0) -> None:
+        self._target = port
+        self._cuts = list(cuts)
+        self._open: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.latency = latency
+        self.refuse = False
+        self.port = 0
+        self.connections = 0
+        self.broken = 0
+        #: Set once a connection has been passed on.
+        self.opened = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """Base URL without a trailing slash."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open(self) -> int:
+        """Connections open now."""
+        return len(self._open)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut_all(rst=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut_all(self, *, rst: bool) -> int:
+        """Break every open connection; return how many there were."""
+        pairs = list(self._open)
+        for pair in pairs:
+            self._break(pair, rst=rst)
+        return len(pairs)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number, self.connections = self.connections, self.connections + 1
+        if self.refuse:
+            self._break([writer], rst=True)
+            return
+        cut = self._cuts[number] if number < len(self._cuts) else None
+        try:
+            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            self._break([writer], rst=True)
+            return
+        pair = writer, upstream
+        self._open.add(pair)
+        self.opened.set()
+        try:
+            with suppress(OSError):
+                async with asyncio.TaskGroup() as group:
+                    request = group.create_task(self._request(reader, upstream))
+                    if await self._response(upstream_reader, writer, cut):
+                        self._break(pair, rst=cut is not None and cut.rst)
+                    request.cancel()
+        except* OSError:
+            pass
+        finally:
+            self._open.discard(pair)
+            for end in pair:
+                end.close()
+
+    async def _request(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            upstream.write(data)
+            await upstream.drain()
+        # The client is gone: the server must hear of it.
+        upstream.close()
+
+    async def _response(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: Cut | None) -> bool:
+        """Forward the response; return whether it has come to its cut."""
+        meter = ResponseMeter(cut) if cut else None
+        while data := await reader.read(65_536):
+            if self.latency:
+                await asyncio.sleep(self.latency)
+            place = meter.feed(data) if meter else None
+            writer.write(data[:place])
+            await writer.drain()
+            if place is not None:
+                return True
+        return False
+
+    def _break(self, ends: Iterable[asyncio.StreamWriter], *, rst: bool) -> None:
+        self.broken += 1
+        for end in ends:
+            if not rst:
+                end.close()
+                continue
+            if sock := end.get_extra_info("socket"):
+                with suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            end.transport.abort()

@@ -1,0 +1,98 @@
+"""Many open streams need few database connections."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from .api import Api, find
+from .clients import follow, read_aiohttp
+from .conftest import Rig
+from .events import text_of
+from .history import History, Received, check
+from .servers import Database
+from .sites.provider import answer, script
+
+STREAMS = 200
+VIEWERS = 8
+TOKENS = 8
+#: The executor's three threads, the log's writer, and those that Django itself opens while a request is served.
+FEW = 12
+
+
+def connections(database: Database) -> int:
+    """Server connections to the database, other than our own."""
+    ((count,),) = database.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = ? AND pid <> pg_backend_pid()",
+        database.url.rpartition("/")[2],
+    )
+    return int(count)
+
+
+async def sampled(database: Database, work: asyncio.Task[None]) -> list[int]:
+    """Count the connections a few times a second until ``work`` is done."""
+    counts = []
+    while not work.done():
+        counts.append(await asyncio.to_thread(connections, database))
+        await asyncio.wait([work], timeout=0.2)
+    await work
+    return counts
+
+
+class Viewers:
+    """Everybody opens their stream, then all the answers start at once, each with several viewers."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.opened = 0
+        self.all_open = asyncio.Event()
+        self.all_asked = asyncio.Event()
+
+    async def all(self) -> None:
+        """Run everything and check every viewer's history."""
+        conversations = [await self.api.conversation() for _ in range(STREAMS // VIEWERS)]
+        histories = {conversation: [History() for _ in range(VIEWERS)] for conversation in conversations}
+        async with asyncio.TaskGroup() as group:
+            for conversation, viewers in histories.items():
+                for history in viewers:
+                    group.create_task(self._view(conversation, history))
+            await self.all_open.wait()
+            prompts = [await self.api.send(script(TOKENS, 0.3), to=conversation) for conversation in conversations]
+            self.all_asked.set()
+        for sent in prompts:
+            stored = find(await self.api.state(sent.conversation), sent.message)
+            assert text_of(stored) == answer(TOKENS)
+            for history in histories[sent.conversation]:
+                assert len(history.connections) == 1
+                check(history, sent.generation, stored)
+
+    async def _view(self, conversation: str, history: History) -> None:
+        call = self.api.call(f"conversations/{conversation}/events/", timeout=60)
+        await follow(read_aiohttp, call, history=history, until=self._until, patience=100)
+
+    def _until(self, event: Received) -> bool:
+        if event.type == "snapshot":
+            self.opened += 1
+            if self.opened == STREAMS:
+                self.all_open.set()
+        return event.type == "message-end"
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "limit"),
+    [("uvicorn", "pooled", 4), ("uvicorn-plain", "pooled", 4), ("uvicorn-plain", "conn_max_age", FEW)],
+)
+async def test_200_open_streams(rig: Rig, kind: str, settings: str, limit: int) -> None:
+    database = rig.database("postgres")
+    # The lease is the default one: all answers together keep two cores busy.
+    server = rig.server(kind, database, settings=f"tests.live.sites.{settings}")
+    viewers = Viewers(Api(server.url, database.accounts["alice"]))
+    work = asyncio.create_task(viewers.all())
+    asked = asyncio.create_task(viewers.all_asked.wait())
+    await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
+    counts = await sampled(database, work)
+    asked.cancel()
+    print(f"{kind} {settings}: {STREAMS} streams, server connections {min(counts)}-{max(counts)}")
+    assert len(counts) > 5
+    assert max(counts) <= limit, counts

@@ -1,0 +1,22 @@
+"""The browser of this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def find_chromium() -> str | None:
+    """Return the path of Chromium or Chrome, CHROMIUM from the environment first, or None."""
+    if given := os.environ.get("CHROMIUM"):
+        return shutil.which(given)
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def chromium() -> str:
+    """Return the path of Chromium or Chrome, for Playwright's ``executable_path``; a missing one is an error."""
+    if path := find_chromium():
+        return path
+    raise RuntimeError("The browser tests need Chromium: run them by `make test`, or set CHROMIUM to its path.")

@@ -1,0 +1,75 @@
+"""Settings of the test suite: a plain site with llmstream in it.
+
+``LLMSTREAM_TEST_DB`` chooses the database: ``sqlite`` (the default; a file, since threads share it), ``postgres`` (the
+run starts a server of its own), or the URL of a database, which is how the tests' server processes join a run.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from project.settings import database
+
+SECRET_KEY = "tests"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.urls"
+ASGI_APPLICATION = "tests.asgi.application"
+STATIC_URL = "static/"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "llmstream",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def _database(choice: str) -> dict[str, Any]:
+    if choice == "postgres":
+        # Host and port come from the postgres_server fixture.
+        return database("postgresql://postgres@127.0.0.1/llmstream")
+    if choice != "sqlite":
+        return database(choice)
+    file = Path(tempfile.gettempdir()) / f"llmstream-test-{os.getpid()}.sqlite3"
+    return {**database(f"sqlite:///{file}"), "TEST": {"NAME": str(file)}}
+
+
+DATABASES = {"default": _database(os.environ.get("LLMSTREAM_TEST_DB") or "sqlite")}
+
+LLMSTREAM: dict[str, Any] = {
+    "MODELS": {"default": {"PROVIDER": "llmstream.providers.scripted.ScriptedProvider", "LABEL": "Scripted"}},
+    "DEFAULT_MODEL": "default",
+}

@@ -1,0 +1,117 @@
+"""``make test``, ``make lint`` and ``make bench``: everything they need, then everything they run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from environment import ROOT, ensure, interpreters, say
+
+sys.path.insert(0, str(ROOT))
+from tests.services.browser import find_chromium
+
+INSTALL = ("-r", "requirements.txt", "-e", ".[test]")
+NO_TESTS_COLLECTED = 5
+NO_BROWSER = """The browser tests need Chromium or Chrome, and this user may not install it.
+On Debian: apt-get install chromium. Elsewhere: name it in CHROMIUM=/path/to/chrome."""
+# Tests talk to fakes on this machine, whatever the developer's shell is set up for.
+FOREIGN = ("DJANGO_SETTINGS_MODULE", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "LLMSTREAM_DEMO_MODEL")
+
+
+def run(
+    title: str, *command: str | Path, allowed: tuple[int, ...] = (0,), env: Mapping[str, str] | None = None
+) -> None:
+    """Run one step of the suite; a status that is not ``allowed`` ends everything with that status."""
+    say(f"==> {title}")
+    clean = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    status = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, env={**clean, **(env or {})}, check=False
+    ).returncode
+    if status not in allowed:
+        say(f"==> {title}: failed with status {status}")
+        raise SystemExit(status if status > 0 else 1)
+
+
+def lint(python: Path) -> None:
+    """Style, format and types."""
+    run("ruff check", python, "-m", "ruff", "check")
+    run("ruff format --check", python, "-m", "ruff", "format", "--check")
+    run("mypy --strict", python, "-m", "mypy")
+
+
+def test(python: Path) -> None:
+    """Linters, then the suite on the oldest supported Django, then on the newest one if an interpreter allows."""
+    run("embedded model", python, "manage.py", "llmstream_fetch_model")
+    lint(python)
+    run("makemigrations --check", python, "-m", "django", "makemigrations", "--check", "--settings=tests.settings")
+    version, newest = interpreters()[-1]
+    if version < (3, 12):
+        say(
+            "==> Django 6 is left out: it needs Python 3.12, and PATH and ~/.pyenv/versions have none from 3.12 to 3.14"
+        )
+    pytest(python, "Django 5.2")
+    if version >= (3, 12):
+        pytest(ensure(".venv-django6", *INSTALL, "django>=6,<7", python=newest), "Django 6")
+
+
+def pytest(python: Path, label: str) -> None:
+    """The contract tests on PostgreSQL, then everything on SQLite, so that the last summary is the whole suite's."""
+    arguments = shlex.split(os.environ.get("PYTEST_ARGS", ""))
+    command: list[str | Path] = [python, "-m", "pytest", *arguments]
+    # A selection such as one file may hold no contract test.
+    allowed = (0, NO_TESTS_COLLECTED) if arguments else (0,)
+    run(
+        f"pytest, {label}, PostgreSQL: contract tests",
+        *command,
+        *("-m", "contract"),
+        allowed=allowed,
+        env={"LLMSTREAM_TEST_DB": "postgres"},
+    )
+    run(f"pytest, {label}, SQLite: everything", *command)
+
+
+def ensure_chromium() -> None:
+    """Install Debian's Chromium when no browser is found; needs root or a sudo that asks nothing."""
+    if find_chromium():
+        return
+    root = as_root()
+    if root is not None and shutil.which("apt-get"):
+        say("==> apt-get install chromium")
+        apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-qq"]
+        for command in (["update"], ["install", "--no-install-recommends", "chromium", "fonts-liberation"]):
+            subprocess.run([*apt, *command], stdout=subprocess.DEVNULL, check=False)
+    if not find_chromium():
+        raise SystemExit(NO_BROWSER)
+
+
+def as_root() -> list[str] | None:
+    """Return what to put before a command that needs root, or None when this user has no way."""
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0:
+        return [sudo, "-n"]
+    return None
+
+
+def bench(python: Path) -> None:
+    """The benchmark suite; BENCH_ARGS go to it."""
+    run("benchmarks", python, "-m", "benchmarks", *shlex.split(os.environ.get("BENCH_ARGS", "")))
+
+
+def main() -> None:
+    """Prepare the test environment on the oldest supported interpreter here, and run what the argument names."""
+    commands = {"test": test, "lint": lint, "bench": bench}
+    if sys.argv[1] == "test":
+        ensure_chromium()
+    _, oldest = interpreters()[0]
+    commands[sys.argv[1]](ensure(".venv-test", *INSTALL, "django~=5.2.0", python=oldest))
+
+
+if __name__ == "__main__":
+    main()
