@@ -11,7 +11,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -46,12 +46,16 @@ def write_transaction(alias: str) -> Iterator[None]:
     """Open a transaction that will write.
 
     SQLite has one writer at a time and lets the others sleep and try again, for up to a tenth of a second a turn. The
-    threads of this process line up here instead, where each goes on the moment the one before it is done.
+    threads of this process line up here instead, where each goes on the moment the one before it is done. The turn is
+    over with the commit: what runs after it may write in turn, and holds nobody up.
     """
     connection = connections[alias]
     if connection.vendor == "sqlite" and not connection.in_atomic_block:
-        with _sqlite_turn, transaction.atomic(using=alias):
-            yield
+        with ExitStack() as turn:
+            turn.enter_context(_sqlite_turn)
+            with transaction.atomic(using=alias):
+                transaction.on_commit(turn.close, using=alias)
+                yield
     else:
         with transaction.atomic(using=alias):
             yield

@@ -1,8 +1,9 @@
 """The running part of llmstream: one engine per event loop.
 
 It owns the log's writer, the hub and the generations that run here, and one timer for everything periodic: polling for
-news that no hint announced, renewing leases, sweeping lapsed ones, heartbeats and stuck writes. The timer runs only
-while there is something to look after. Nothing here depends on a start-up or shutdown event of the server.
+news that no hint announced, renewing leases, sweeping lapsed ones, heartbeats and stuck writes. The timer runs from
+the first use on, so that what other processes left behind is found. Nothing here depends on a start-up or shutdown
+event of the server.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .database import run_db
 from .events import MESSAGE_END
 from .exceptions import LeaseLost, NotFound
 from .generations.claims import Claim, claim_next, renew, still_owned
-from .generations.endings import sweep
+from .generations.endings import free_queues, sweep
 from .generations.run import Run
 from .hub import Hub
 from .log.rows import Batch
@@ -55,6 +56,7 @@ class Engine:
         self.queued: set[int] = set()
         self.broker: Broker = import_setting(get_settings().broker)(self.receive)
         self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._due: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         events_committed.connect(self._committed, weak=True)
@@ -88,12 +90,14 @@ class Engine:
         """Run a claimed generation here, detached from whatever asked for it."""
         run = self.runs[claim.generation] = Run(claim, self.writer)
         run.task = self.spawn(run())
-        run.task.add_done_callback(lambda _: self._done(claim.generation, run))
+        run.task.add_done_callback(lambda _: self._done(claim.generation, run), context=contextvars.Context())
+        self.wake()
 
     def await_turn(self, conversation: int) -> None:
         """Claim the next prompt of a conversation as soon as the one before it has ended."""
         self.queued.add(conversation)
         self.spawn(self._start_next(conversation))
+        self.wake()
 
     def _done(self, generation: int, run: Run) -> None:
         if self.runs.get(generation) is run:
@@ -114,11 +118,11 @@ class Engine:
             self.start(claim)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task in a clean context, keep it alive, log its failure, and see that the timer runs."""
-        task = self.loop.create_task(coroutine, context=contextvars.Context())
+        """Start a task in a clean context, keep it alive, and log its failure."""
+        clean = contextvars.Context()
+        task = self.loop.create_task(coroutine, context=clean)
         self._tasks.add(task)
-        task.add_done_callback(self._reap)
-        self.wake()
+        task.add_done_callback(self._reap, context=clean)
         return task
 
     def _reap(self, task: asyncio.Task[None]) -> None:
@@ -129,7 +133,8 @@ class Engine:
     def wake(self) -> None:
         """See that the timer runs; call after adding something to look after."""
         if self._timer is None:
-            self._timer = self.loop.call_later(min(_TICK, get_settings().poll_interval), self._tick)
+            delay = min(_TICK, get_settings().poll_interval)
+            self._timer = self.loop.call_later(delay, self._tick, context=contextvars.Context())
 
     def _tick(self) -> None:
         self._timer = None
@@ -137,12 +142,9 @@ class Engine:
         for stream in list(self.streams):
             stream.tick(now)
         settings = get_settings()
-        if self._is_due("poll", now, settings.poll_interval):
-            self.spawn(self._look())
-        if self._is_due("sweep", now, settings.sweep_interval):
-            self.spawn(self._sweep())
-        if self.streams or self.runs or self.queued or self.hub.topics:
-            self.wake()
+        if (self._looking is None or self._looking.done()) and self._is_due("poll", now, settings.poll_interval):
+            self._looking = self.spawn(self._look(sweeping=self._is_due("sweep", now, settings.sweep_interval)))
+        self.wake()
 
     def _is_due(self, what: str, now: float, interval: float) -> bool:
         if now < self._due.get(what, 0.0):
@@ -150,27 +152,33 @@ class Engine:
         self._due[what] = now + interval
         return True
 
-    async def _look(self) -> None:
-        """Poll for news, find out which runs are no longer ours, keep the leases of the others."""
+    async def _look(self, *, sweeping: bool) -> None:
+        """Keep our leases, sweep those of others, poll for news: one after the other, and never twice at once."""
         try:
+            await self._keep(sweeping)
             await self.hub.poll(get_settings().poll_interval)
-            if owned := {pk: run.claim.fence for pk, run in self.runs.items()}:
-                mine = await run_db(still_owned, owned)
-                for pk in owned.keys() - mine:
-                    if run := self.runs.get(pk):
-                        run.cut(LeaseLost())
-                alive = {pk: owned[pk] for pk in mine if pk in self.runs and self.runs[pk].alive}
-                if alive and self._is_due("renew", self.loop.time(), get_settings().lease / 3):
-                    await run_db(renew, alive)
+            for conversation in await run_db(free_queues, list(self.queued)) if self.queued else ():
+                await self._start_next(conversation)
+            if sweeping:
+                for conversation in await run_db(sweep):
+                    self.await_turn(conversation)
         except DatabaseError:
             logger.warning("The database could not be polled; trying again")
 
-    async def _sweep(self) -> None:
-        try:
-            for conversation in await run_db(sweep):
-                self.await_turn(conversation)
-        except DatabaseError:
-            logger.warning("Lapsed leases could not be swept; trying again")
+    async def _keep(self, sweeping: bool) -> None:
+        """Find out which runs are no longer ours, and keep the leases of the others.
+
+        Always before a sweep: a process that slept must not take its own runs for somebody else's.
+        """
+        if not (owned := {pk: run.claim.fence for pk, run in self.runs.items()}):
+            return
+        mine = await run_db(still_owned, owned)
+        for pk in owned.keys() - mine:
+            if run := self.runs.get(pk):
+                run.cut(LeaseLost())
+        alive = {pk: owned[pk] for pk in mine if pk in self.runs and self.runs[pk].alive}
+        if alive and (sweeping or self._is_due("renew", self.loop.time(), get_settings().lease / 3)):
+            await run_db(renew, alive)
 
 
 class _Engines:

@@ -14,6 +14,7 @@ Every class carries what the wire envelope needs; the text a client sees is the 
 
 from __future__ import annotations
 
+from inspect import getdoc
 from typing import Any, ClassVar
 
 
@@ -25,7 +26,7 @@ class LLMStreamError(Exception):
     temporary: ClassVar[bool] = False
 
     def __init__(self, message: str = "", *, retry_after_ms: int | None = None, **extra: Any) -> None:
-        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.message = message or (getdoc(type(self)) or self.code).splitlines()[0]
         self.retry_after_ms = retry_after_ms
         #: Top-level members that go beside ``error`` in the envelope, such as the running generation of a 409.
         self.extra = extra

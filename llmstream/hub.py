@@ -28,6 +28,8 @@ Encoder: TypeAlias = Callable[[Row, str], bytes]
 
 #: A hole longer than this is left to the readers, who page through the database.
 _FILL_ROWS = 1_000
+#: Encoded chunks kept per topic: readers who keep up are at one or two positions.
+_KEPT_CHUNKS = 32
 
 
 class Chunk(NamedTuple):
@@ -55,7 +57,7 @@ class Topic:
         self._early: list[Batch] = []
         self._rows: deque[Row] = deque()
         self._size = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
         self._chunks: dict[tuple[int, int | None, Encoder], Chunk] = {}
 
     @property
@@ -67,7 +69,7 @@ class Topic:
         """Begin the tail at the head that the database told."""
         self.head, self.epoch = head, epoch
         early, self._early = self._early, []
-        for batch in early:
+        for batch in sorted(early, key=lambda batch: (batch.epoch, batch.rows[0].seq)):
             self.publish(batch)
         self.wake()
 
@@ -76,7 +78,9 @@ class Topic:
         if self.head is None:
             self._early.append(batch)
             return True
-        if batch.epoch != self.epoch:
+        if batch.epoch < self.epoch:
+            return True
+        if batch.epoch > self.epoch:
             self.jump(batch.rows[-1].seq, batch.epoch)
             return True
         if batch.rows[0].seq > self.head + 1:
@@ -117,6 +121,8 @@ class Topic:
             return Chunk(b"", seq, False)
         key = seq, generation, encoder
         if (chunk := self._chunks.get(key)) is None:
+            if len(self._chunks) >= _KEPT_CHUNKS:
+                self._chunks.clear()
             chunk = self._chunks[key] = self._encode(seq, generation, encoder)
         return chunk
 
@@ -133,13 +139,13 @@ class Topic:
     def wait(self) -> asyncio.Future[None]:
         """Return a future that is done at the next wake-up; cancelling it disturbs nobody else."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters.add(waiter)
+        waiter.add_done_callback(self._waiters.discard)
         return waiter
 
     def wake(self) -> None:
         """Let every waiting reader look again."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        for waiter in list(self._waiters):
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -201,7 +207,7 @@ class Hub:
                 topic.close()
             elif topic.head is None:
                 topic.start(*found)
-            elif found[1] != topic.epoch:
+            elif found[1] > topic.epoch:
                 topic.jump(*found)
             elif found[0] > topic.head:
                 self._fetch(topic)

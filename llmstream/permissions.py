@@ -69,10 +69,10 @@ class ConversationPolicy:
         return Conversation.objects.none()
 
     def can_read(self, requester: Requester, conversation: Conversation) -> bool:
-        """Whether a conversation is among the visible ones; the same answer, without a list."""
-        if self._owns(requester, conversation):
+        """Whether a conversation is among the visible ones."""
+        if type(self).visible is ConversationPolicy.visible and self._owns(requester, conversation):
             return True
-        return self._memberships(requester).filter(conversation=conversation).exists()
+        return self.visible(requester).filter(pk=conversation.pk).exists()
 
     def check_create(self, requester: Requester) -> None:
         """Raise PermissionDenied unless the requester may start conversations."""

@@ -94,6 +94,8 @@ def _restart(conversation: int, generation: int | None) -> Start:
     if found is None:
         raise NotFound
     followed = Generation.objects.filter(pk=generation).first() if generation else None
+    if generation and followed is None:
+        raise NotFound
     return _fresh(found, followed, reset="epoch")
 
 
@@ -121,7 +123,10 @@ class Reader:
             while not self.ended:
                 if topic.gone:
                     raise NotFound
-                if topic.epoch != epoch:
+                if topic.epoch < epoch:
+                    # The hub has not heard of our epoch yet.
+                    topic.jump(seq, epoch)
+                if topic.epoch > epoch:
                     start = await run_db(_restart, start.conversation, start.generation)
                     seq, epoch = start.seq, start.epoch
                     yield self._preface(start)

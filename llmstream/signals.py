@@ -1,6 +1,6 @@
 """What happened, told after the transaction has committed.
 
-Receivers run in the thread that did the database work and may use the ORM. An exception in one is logged and disturbs
+Receivers run in a thread that does database work and may use the ORM. An exception in one is logged and disturbs
 nothing. They are sent per message and per generation, never per token.
 """
 

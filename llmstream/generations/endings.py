@@ -6,10 +6,13 @@ one transaction. So there is exactly one terminal event, and nothing of the gene
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -27,6 +30,8 @@ from ..signals import generation_finished
 from ..snapshot import error_object
 from .claims import history
 from .queries import after_commit, get_generation
+
+logger = logging.getLogger("llmstream.generations")
 
 Status = Generation.Status
 
@@ -110,14 +115,31 @@ def sweep() -> list[int]:
 
     A prompt that nobody picked up within a lease's time counts as held up.
     """
-    generations = Generation.objects.using(database_alias())
     for conversation in _lapsed().values_list("conversation", flat=True).order_by("conversation").distinct():
-        with suppress(NotFound), locked(conversation) as log:
-            interrupt_lapsed(log)
-    at_work = generations.filter(conversation=OuterRef("conversation"), status__in=(Status.RUNNING, Status.WAITING))
+        try:
+            with suppress(NotFound), locked(conversation) as log:
+                interrupt_lapsed(log)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("A lapsed generation of conversation %s could not be ended", conversation)
     forgotten = Now() - timedelta(seconds=get_settings().lease)
-    queued = generations.filter(~Exists(at_work), status=Status.QUEUED, created_at__lt=forgotten)
-    return list(queued.values_list("conversation", flat=True).order_by("conversation").distinct())
+    return _conversations(_next_in_line().filter(created_at__lt=forgotten))
+
+
+def free_queues(conversations: Sequence[int]) -> list[int]:
+    """Return those of the conversations in which a prompt waits and nothing is at work."""
+    return _conversations(_next_in_line().filter(conversation__in=conversations))
+
+
+def _next_in_line() -> QuerySet[Generation]:
+    generations = Generation.objects.using(database_alias())
+    at_work = generations.filter(conversation=OuterRef("conversation"), status__in=(Status.RUNNING, Status.WAITING))
+    return generations.filter(~Exists(at_work), status=Status.QUEUED)
+
+
+def _conversations(generations: QuerySet[Generation]) -> list[int]:
+    return list(generations.values_list("conversation", flat=True).order_by("conversation").distinct())
 
 
 def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
@@ -141,6 +163,7 @@ def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
         model=generation.model,
     )
     generation.refresh_from_db()
+    after_commit(generation_finished, Generation, generation=generation)
 
 
 def store_ending(
@@ -176,8 +199,11 @@ def store_ending(
             cost=usage.cost,
             estimated=ending.estimated,
         ).save(using=alias, force_insert=True)
-    if generation_finished.has_listeners(Generation):
-        after_commit(generation_finished, Generation, generation=get_generation(generation))
+
+
+def tell_finished(generation: int) -> None:
+    """Send ``generation_finished`` for a generation that has ended."""
+    generation_finished.send_robust(Generation, generation=get_generation(generation))
 
 
 def interrupt_lapsed(log: LogTransaction) -> None:

@@ -67,9 +67,9 @@ def send(conversation: int, prompt: Prompt) -> Sent:
         if prompt.client_id and (first := _first_outcome(log.conversation, prompt)):
             return first
         model = model_key(prompt.model or log.conversation.model)
+        free = _make_room(log, prompt.busy or get_settings().busy)
         turns = _Turns(log.conversation)
         parent = turns.parent(prompt.parent)
-        free = not turns.running or _make_room(log, prompt.busy or get_settings().busy)
         before = log.conversation.last_event_id
         question = _add_question(log, parent, prompt)
         branch = [*turns.branch_to(parent), ChatMessage(question.role, question.text)] if free else []
@@ -113,7 +113,8 @@ def _first_outcome(conversation: Conversation, prompt: Prompt) -> Sent | None:
 
 def _make_room(log: LogTransaction, busy: str) -> bool:
     """Apply the policy for a second prompt; return whether the new generation may run now."""
-    interrupt_lapsed(log)
+    if any(generation.status == Status.RUNNING for generation in active_generations(log.conversation)):
+        interrupt_lapsed(log)
     active = active_generations(log.conversation)
     if not active:
         return True
@@ -129,18 +130,13 @@ def _make_room(log: LogTransaction, busy: str) -> bool:
 
 
 class _Turns:
-    """The newest messages of a conversation, read once: what comes before, and whether an answer is running."""
+    """The newest messages of a conversation, read once."""
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         newest = Message.objects.filter(conversation=conversation).order_by("-first_seq")
-        fields = "pk", "public_id", "status", "parent", "role", "text"
+        fields = "pk", "public_id", "parent", "role", "text"
         self._rows = list(newest.values_list(*fields)[: get_settings().max_messages])
-
-    @property
-    def running(self) -> bool:
-        """Whether an answer is being written or waits for its turn."""
-        return any(status == Message.Status.RUNNING for _, _, status, *_ in self._rows)
 
     def parent(self, asked: str) -> Message | None:
         """Return the message asked for, or the newest one; None in a new conversation. Other fields are deferred."""
@@ -157,7 +153,7 @@ class _Turns:
 
     def branch_to(self, message: Message | None) -> list[ChatMessage]:
         """Return the turns that lead to a message, and itself."""
-        return branch_to(message.pk if message else None, {pk: turn for pk, _, _, *turn in self._rows})
+        return branch_to(message.pk if message else None, {pk: turn for pk, _, *turn in self._rows})
 
 
 def _add_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import aclosing
+from decimal import Decimal
 
 from django.utils import timezone
 
@@ -23,12 +24,16 @@ from ..providers.base import (
     Usage,
 )
 from ..providers.registry import load_provider
+from ..signals import generation_finished
 from .claims import Claim
-from .endings import Ending, fail, store_ending
+from .endings import Ending, fail, store_ending, tell_finished
 
 logger = logging.getLogger("llmstream.generations")
 
 Status = Generation.Status
+
+_MAX_TOKENS = 2**63 - 1
+_MAX_COST = 10**8
 
 
 class Run:
@@ -43,6 +48,7 @@ class Run:
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         self._patience = claim.model.first_token_timeout
+        self._watcher: asyncio.TimerHandle | None = None
         self._lane = Lane(
             writer,
             conversation=claim.conversation,
@@ -68,23 +74,25 @@ class Run:
 
     async def __call__(self) -> None:
         """Stream the provider's answer into the log and end the generation."""
-        watch = self._loop.call_later(self._patience, self._watch)
+        self._watch()
         error: LLMStreamError | None = None
         try:
             await self._consume()
         except asyncio.CancelledError:
-            if self._cut is None:
+            task = asyncio.current_task()
+            if self._cut is None and task and task.cancelling():
                 raise  # The server goes down; the lapsed lease will tell.
-            error = self._cut
+            error = ProviderError()  # or somebody else's cancellation came out of the provider
         except ProviderError as failure:
             error = failure
         except Exception:
             logger.exception("The provider of generation %s raised", self.claim.generation_id)
             error = ProviderError()
         finally:
-            watch.cancel()
             self._finishing = True
-        await self._finish(error)
+            if self._watcher:
+                self._watcher.cancel()
+        await self._finish(self._cut or error)
 
     async def _consume(self) -> None:
         answer = self._ending.answer
@@ -95,11 +103,11 @@ class Run:
                 self._heard = self._loop.time()
                 if type(part) is str:
                     self._text(TEXT_DELTA, part)
-                    if answer.length > limit:
-                        self._ending.finish_reason = "length"
-                        return
                 else:
                     self._other(part)
+                if answer.length > limit:
+                    self._ending.finish_reason = "length"
+                    return
         if not self._ending.finish_reason:
             raise ProviderTruncated
 
@@ -109,6 +117,7 @@ class Run:
         if self._ending.first_token_at is None:
             self._ending.first_token_at = timezone.now()
             self._patience = self.claim.model.token_timeout
+            self._watch()
         if not text.isascii() or "\0" in text:
             text = clean_text(text)
         self._lane.delta(kind, self._ending.answer.grow(kind, text), text)
@@ -119,19 +128,18 @@ class Run:
         elif isinstance(part, str | RefusalDelta):
             self._text(TEXT_DELTA, part if isinstance(part, str) else part.text)
         elif isinstance(part, Finish):
-            self._ending.finish_reason = part.reason or "stop"
+            self._ending.finish_reason = clean_text(str(part.reason or "stop"))
         elif isinstance(part, Usage):
-            self._ending.usage = part
+            self._ending.usage = _plausible(part)
         elif isinstance(part, ResponseStarted):
-            self._ending.response_id = part.response_id
+            self._ending.response_id = clean_text(str(part.response_id))
 
     def _watch(self) -> None:
         """Cut a provider that has been silent for too long; else look again when that time would be up."""
-        left = self._heard + self._patience - self._loop.time()
-        if self._finishing:
-            return
-        if left > 0:
-            self._loop.call_later(left, self._watch)
+        if self._watcher:
+            self._watcher.cancel()
+        if (left := self._heard + self._patience - self._loop.time()) > 0:
+            self._watcher = self._loop.call_later(left, self._watch)
         else:
             self.cut(ProviderTimeout())
 
@@ -152,6 +160,10 @@ class Run:
         except LLMStreamError as failure:
             # What was to be stored cannot be: end it with the text that is there.
             await run_db(fail, self.claim.generation, self.claim.fence, failure.code)
+            return
+        if generation_finished.has_listeners(Generation):
+            # Not where it was committed: a slow receiver there would hold up every answer.
+            await run_db(tell_finished, self.claim.generation)
 
     def _store(self, seq: int) -> None:
         claim = self.claim
@@ -164,3 +176,13 @@ class Run:
             user=claim.user,
             model=claim.model_key,
         )
+
+
+def _plausible(usage: Usage) -> Usage:
+    """Return a provider's figures within what the ledger can hold: an odd one must not cost the answer."""
+    names = "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"
+    counts = {name: getattr(usage, name) for name in names}
+    counts = {name: min(max(n, 0), _MAX_TOKENS) if isinstance(n, int) else 0 for name, n in counts.items()}
+    cost = usage.cost
+    fits = isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost < _MAX_COST
+    return Usage(**counts, cost=cost if fits else None)

@@ -12,6 +12,7 @@ from ..conf import get_settings
 from ..generations.endings import stop
 from ..generations.prompts import model_key
 from ..generations.queries import active_generations
+from ..log.transaction import locked
 from ..models import Conversation
 from ..permissions import Requester
 from ..snapshot import conversation_object, state
@@ -105,7 +106,9 @@ def _delete(request: HttpRequest, public_id: str) -> None:
     conversation = _managed(policy().identify(request), public_id)
     for generation in active_generations(conversation):
         stop(generation.pk)
-    conversation.delete()
+    # Under its lock: rows added meanwhile would keep it from being deleted, or lock each other out.
+    with locked(conversation.pk) as log:
+        log.conversation.delete()
 
 
 def _managed(requester: Requester, public_id: str) -> Conversation:

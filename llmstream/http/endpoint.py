@@ -85,9 +85,22 @@ class Endpoint(View):
 
 
 def _checked(func: Callable[..., Any], request: HttpRequest, *args: Any) -> Any:
-    if request.method not in _SAFE_METHODS and policy().needs_csrf(request):
-        _check_csrf(request)
+    if request.method not in _SAFE_METHODS:
+        # Before the CSRF check, which would parse a form however long it is.
+        _check_body(request)
+        if policy().needs_csrf(request):
+            _check_csrf(request)
     return func(request, *args)
+
+
+def _check_body(request: HttpRequest) -> None:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdecimal():
+        raise InvalidRequest
+    if int(length) > get_settings().max_body_bytes:
+        raise TooLarge
+    if int(length) and request.content_type != "application/json":
+        raise UnsupportedMediaType
 
 
 def policy() -> ConversationPolicy:
@@ -112,8 +125,6 @@ class Body:
     def of(cls, request: HttpRequest) -> Body:
         """Read the request's body; raises UnsupportedMediaType, TooLarge or MalformedJSON."""
         limit = get_settings().max_body_bytes
-        if int(request.META.get("CONTENT_LENGTH") or 0) > limit:
-            raise TooLarge
         try:
             raw = request.body
         except RequestDataTooBig:

@@ -99,8 +99,10 @@ async def _next_page(start: Start, wait: float) -> Page:
     page = await _page(start)
     if page.rows or not wait:
         return page
-    hub = get_engine().hub
+    engine = get_engine()
+    hub = engine.hub
     topic = hub.follow(start.conversation, start.public_id, start.epoch)
+    engine.wake()
     try:
         await _news(topic, start.seq, monotonic() + wait)
     finally:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import TypeAlias
 
+import orjson
 from django.utils import timezone
 
 from ..database import write_transaction
@@ -29,44 +32,56 @@ class Write:
     before: int
     apply: Callable[[int], None] | None = None
 
+    @property
+    def owner(self) -> Owner:
+        """Who writes."""
+        return self.generation, self.fence
+
+
+#: A generation and the fence under which it was written.
+Owner: TypeAlias = tuple[int, int]
+
 
 class _NotOwned(Exception):
-    def __init__(self, generations: set[int]) -> None:
-        self.generations = generations
+    def __init__(self, owners: set[Owner]) -> None:
+        self.owners = owners
 
 
-def commit(writes: Sequence[Write]) -> set[int]:
-    """Commit the writes together and publish them; return the generations whose writes were refused.
+def commit(writes: Sequence[Write]) -> set[Owner]:
+    """Commit the writes together and publish them; return the owners whose writes were refused.
 
     A write is refused when its generation has another owner, has ended, or is gone with its conversation: nothing of
     it is stored. Database errors are raised, and then nothing at all is stored.
     """
-    refused: set[int] = set()
+    refused: set[Owner] = set()
     while writes:
         try:
             with write_transaction(database_alias()):
                 batches = _store(writes)
         except _NotOwned as lost:
-            refused |= lost.generations
-            writes = [write for write in writes if write.generation not in refused]
+            refused |= lost.owners
+            writes = [write for write in writes if write.owner not in refused]
         else:
             events_committed.send_robust(None, batches=batches)
             break
     return refused
 
 
-def commit_again(writes: Sequence[Write]) -> set[int]:
+def commit_again(writes: Sequence[Write]) -> set[Owner]:
     """Commit writes whose first try broke off: it may have been committed although no answer came back."""
     with write_transaction(database_alias()):
-        stored = {write.generation for write in writes if _is_stored(write)}
-    return commit([write for write in writes if write.generation not in stored])
+        # In one order for everybody, so that no two wait for each other.
+        stored = {write.owner for write in sorted(writes, key=attrgetter("conversation")) if _is_stored(write)}
+    return commit([write for write in writes if write.owner not in stored])
 
 
 def _is_stored(write: Write) -> bool:
     alias = database_alias()
     Conversation.objects.using(alias).select_for_update().filter(pk=write.conversation).first()
     events = Event.objects.using(alias).filter(conversation=write.conversation, generation=write.generation)
-    return events.count() >= write.before + len(write.drafts)
+    # Compared by content: whoever else ended the generation meanwhile has added events, too.
+    found = events.order_by("seq").values_list("type", "data")[write.before : write.before + len(write.drafts)]
+    return list(found) == [(draft.type, orjson.loads(draft.data)) for draft in write.drafts]
 
 
 def _store(writes: Sequence[Write]) -> list[Batch]:
@@ -77,7 +92,7 @@ def _store(writes: Sequence[Write]) -> list[Batch]:
     heads = sql.advance(counts)
     fences = sql.fences([write.generation for write in writes])
     if lost := {
-        write.generation
+        write.owner
         for write in writes
         if write.conversation not in heads or fences.get(write.generation) != write.fence
     }:

@@ -12,6 +12,7 @@ from .rows import Row, coalesce, database_alias
 
 _EVENT = Event._meta.db_table
 _ROWS_PER_PAGE = 2_000
+_ROWS_PER_READ = 100
 
 
 class Page(NamedTuple):
@@ -40,16 +41,19 @@ def read_rows(conversation: int, after: int, *, until: int | None = None, limit:
 
 def read_page(conversation: int, after: int, *, max_bytes: int) -> Page:
     """Return the next page of a replay, about ``max_bytes`` long; a single larger row is a page of its own."""
-    stored = read_rows(conversation, after, limit=_ROWS_PER_PAGE)
-    size = 0
-    taken = 0
-    for row in stored:
-        size += len(row.data)
-        if taken and size > max_bytes:
-            break
-        taken += 1
-    page = stored[:taken]
-    return Page(coalesce(page), page[-1].seq if page else after, taken < len(stored) or taken == _ROWS_PER_PAGE)
+    page: list[Row] = []
+    size, seq, more = 0, after, True
+    while more and len(page) < _ROWS_PER_PAGE:
+        # A few at a time: a row may be large, and what does not fit is read in vain.
+        rows = read_rows(conversation, seq, limit=_ROWS_PER_READ)
+        more = len(rows) == _ROWS_PER_READ
+        for row in rows:
+            size += len(row.data)
+            if page and size > max_bytes:
+                return Page(coalesce(page), seq, True)
+            page.append(row)
+            seq = row.seq
+    return Page(coalesce(page), seq, more)
 
 
 def read_heads(conversations: Iterable[int]) -> dict[int, tuple[int, int]]:

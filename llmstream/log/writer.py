@@ -22,7 +22,7 @@ from ..conf import get_settings
 from ..database import release_connections
 from ..events import WireEvent, delta
 from ..exceptions import LeaseLost, LLMStreamError
-from .group import Write, commit, commit_again
+from .group import Owner, Write, commit, commit_again
 from .rows import Draft
 
 logger = logging.getLogger("llmstream.log")
@@ -142,6 +142,8 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmstream-writer")
         self._dirty: list[Lane] = []
         self._busy = False
+        #: Writes of a flight with a bad one in it that have not had their turn yet.
+        self._alone: Flight = []
         self._pace = Pace()
         self._retry = _RETRY_FIRST
         self._release: asyncio.TimerHandle | None = None
@@ -171,11 +173,11 @@ class Writer:
         else:
             self._next()
 
-    def _send(self, flight: Flight, commit: Callable[[Sequence[Write]], set[int]]) -> None:
+    def _send(self, flight: Flight, commit: Callable[[Sequence[Write]], set[Owner]]) -> None:
         landing = self._loop.run_in_executor(self._thread, commit, [write for _, write in flight])
         landing.add_done_callback(partial(self._landed, flight))
 
-    def _landed(self, flight: Flight, landing: asyncio.Future[set[int]]) -> None:
+    def _landed(self, flight: Flight, landing: asyncio.Future[set[Owner]]) -> None:
         error = landing.exception()
         if isinstance(error, OperationalError | InterfaceError):
             self._send_again(flight, error)
@@ -184,7 +186,10 @@ class Writer:
         else:
             self._retry = _RETRY_FIRST
             self._settle(flight, set() if error else landing.result(), error)
-            self._next()
+            if self._alone:
+                self._send_alone(self._alone)
+            else:
+                self._next()
 
     def _send_again(self, flight: Flight, error: BaseException) -> None:
         # The database is away or locked. Keep the order: the same writes again, while new ones gather behind them.
@@ -195,20 +200,14 @@ class Writer:
 
     def _send_alone(self, flight: Flight) -> None:
         # One of them cannot be stored: find out which, and let the others through.
-        for one in flight:
-            landing = self._loop.run_in_executor(self._thread, commit, [one[1]])
-            landing.add_done_callback(partial(self._landed_alone, [one]))
-        self._loop.run_in_executor(self._thread, int).add_done_callback(lambda _: self._next())
+        self._alone = flight[1:]
+        self._send(flight[:1], commit)
 
-    def _landed_alone(self, flight: Flight, landing: asyncio.Future[set[int]]) -> None:
-        error = landing.exception()
-        self._settle(flight, set() if error else landing.result(), error)
-
-    def _settle(self, flight: Flight, refused: set[int], error: BaseException | None) -> None:
+    def _settle(self, flight: Flight, refused: set[Owner], error: BaseException | None) -> None:
         if error:
             logger.error("Events could not be stored", exc_info=error)
         for lane, write in flight:
-            if error or lane.generation in refused:
+            if error or write.owner in refused:
                 lane.settle(LLMStreamError() if error else LeaseLost(), write)
             elif write.apply:
                 lane.settle(None, write)
