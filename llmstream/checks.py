@@ -24,7 +24,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     """E001-E005: the ``LLMSTREAM`` setting can be read and everything it names exists."""
     try:
         settings = get_settings()
-    except (ImproperlyConfigured, TypeError, AttributeError) as error:
+    except (ImproperlyConfigured, TypeError, ValueError, AttributeError) as error:
         return [Error(f"The LLMSTREAM setting cannot be read: {error}", id="llmstream.E001")]
     return list(_settings_faults(settings))
 

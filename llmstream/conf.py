@@ -106,19 +106,24 @@ def _model_settings(key: str, entry: Mapping[str, Any]) -> ModelSettings:
     known = {f.name.upper(): f.name for f in fields(ModelSettings)}
     if unknown := sorted(set(entry) - set(known)):
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] has unknown keys: {', '.join(unknown)}.")
-    if "PROVIDER" not in entry:
-        raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] needs a PROVIDER.")
+    if not isinstance(entry.get("PROVIDER"), str):
+        raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] needs a PROVIDER, the dotted path of a class.")
     return ModelSettings(**{known[name]: value for name, value in entry.items()})
 
 
 @cache
 def get_settings() -> Settings:
     """Return the site's settings; raises ImproperlyConfigured with the offending key."""
-    given = dict(getattr(django_settings, "LLMSTREAM", {}))
+    given = getattr(django_settings, "LLMSTREAM", {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured("LLMSTREAM must be a dict.")
     known = {f.name.upper(): f.name for f in fields(Settings)}
     if unknown := sorted(set(given) - set(known)):
         raise ImproperlyConfigured(f"LLMSTREAM has unknown keys: {', '.join(unknown)}.")
     values = {known[name]: value for name, value in given.items()}
+    for field_ in fields(Settings):
+        if isinstance(field_.default, int | float) and not isinstance(values.get(field_.name, 0), int | float):
+            raise ImproperlyConfigured(f"LLMSTREAM[{field_.name.upper()!r}] must be a number.")
     values["models"] = {key: _model_settings(key, entry) for key, entry in given.get("MODELS", {}).items()}
     return Settings(**values)
 

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.core.signals import setting_changed
 from django.db import connections, transaction
 
@@ -36,6 +37,17 @@ def release_connections() -> None:
             connection.close()
         elif connection.vendor != "sqlite" or connection.errors_occurred:
             connection.close_if_unusable_or_obsolete()
+
+
+async def release_request_connections() -> None:
+    """Close what middleware opened in the request's own thread, where it would stay open as long as the response."""
+    await sync_to_async(_close_connections)()
+
+
+def _close_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
 
 
 _sqlite_turn = threading.Lock()
@@ -82,10 +94,16 @@ async def run_db(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await asyncio.get_running_loop().run_in_executor(_executor(), work)
 
 
-def _reset(*, setting: str, **_: Any) -> None:
-    if setting == "LLMSTREAM" and _executor.cache_info().currsize:
-        _executor().shutdown(wait=False)
+def close_executor() -> None:
+    """End the executor's threads and with them their connections; the next unit of work starts new ones."""
+    if _executor.cache_info().currsize:
+        _executor().shutdown(wait=True)
         _executor.cache_clear()
+
+
+def _reset(*, setting: str, **_: Any) -> None:
+    if setting == "LLMSTREAM":
+        close_executor()
 
 
 setting_changed.connect(_reset, dispatch_uid="llmstream.database")

@@ -136,6 +136,17 @@ class Engine:
             delay = min(_TICK, get_settings().poll_interval)
             self._timer = self.loop.call_later(delay, self._tick, context=contextvars.Context())
 
+    async def aclose(self) -> None:
+        """Cancel everything that runs here, as a crash would; for tests and for loops that end before their process."""
+        if self._timer:
+            self._timer.cancel()
+        events_committed.disconnect(self._committed)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.writer.close()
+
     def _tick(self) -> None:
         self._timer = None
         now = self.loop.time()

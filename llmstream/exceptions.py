@@ -14,6 +14,8 @@ Every class carries what the wire envelope needs; the text a client sees is the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from inspect import getdoc
 from typing import Any, ClassVar
 
@@ -26,7 +28,7 @@ class LLMStreamError(Exception):
     temporary: ClassVar[bool] = False
 
     def __init__(self, message: str = "", *, retry_after_ms: int | None = None, **extra: Any) -> None:
-        self.message = message or (getdoc(type(self)) or self.code).splitlines()[0]
+        self.message = message or _text(type(self))
         self.retry_after_ms = retry_after_ms
         #: Top-level members that go beside ``error`` in the envelope, such as the running generation of a 409.
         self.extra = extra
@@ -221,3 +223,23 @@ class ProviderMalformed(ProviderError):
     """The model's service sent something that cannot be read."""
 
     code = "provider_malformed"
+
+
+def message_of(code: str) -> str:
+    """Return the text that goes with a stable code; the general one for a code that is unknown here."""
+    return _messages().get(code, _text(LLMStreamError))
+
+
+@cache
+def _messages() -> dict[str, str]:
+    return {error.code: _text(error) for error in _family(LLMStreamError)}
+
+
+def _family(error: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
+    yield error
+    for child in error.__subclasses__():
+        yield from _family(child)
+
+
+def _text(error: type[LLMStreamError]) -> str:
+    return (getdoc(error) or error.code).splitlines()[0]

@@ -271,11 +271,12 @@ class Event(models.Model):
 class UsageRecord(models.Model):
     """The ledger: tokens and cost of one provider call, written in the transaction of its terminal event.
 
-    ``estimated`` says that the provider sent no figures, as for a stopped call.
+    ``estimated`` says that the provider sent no figures, as for a stopped call. A row outlives its conversation: nobody
+    deletes what was spent.
     """
 
-    generation = models.ForeignKey(Generation, models.CASCADE, related_name="usage_records")
-    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="usage_records")
+    generation = models.ForeignKey(Generation, models.SET_NULL, null=True, related_name="usage_records")
+    conversation = models.ForeignKey(Conversation, models.SET_NULL, null=True, related_name="usage_records")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
     model = models.CharField(_("model"), max_length=100)
     input_tokens = models.PositiveBigIntegerField(_("input tokens"), default=0)

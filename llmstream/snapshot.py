@@ -15,6 +15,7 @@ from django.db.models import Q
 from .answer import Answer
 from .conf import get_settings
 from .events import SNAPSHOT, EventId, WireEvent
+from .exceptions import message_of
 from .log.reading import read_rows
 from .models import Conversation, Generation, Message
 
@@ -68,7 +69,7 @@ def generation_object(generation: Generation, *, message: str, status: str | Non
 
 def error_object(code: str) -> dict[str, str] | None:
     """Return what clients see of a failed generation's cause."""
-    return {"code": code} if code else None
+    return {"code": code, "message": message_of(code)} if code else None
 
 
 def state(conversation: Conversation, until: int | None = None, generation: Generation | None = None) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def claim_next(conversation: int) -> tuple[Claim | None, bool]:
         if queue and queue[0].status == Status.QUEUED:
             generation = queue.pop(0)
             generation.status, generation.fence = Status.RUNNING, generation.fence + 1
-            Generation.objects.filter(pk=generation.pk).update(
+            Generation.objects.using(database_alias()).filter(pk=generation.pk).update(
                 status=generation.status,
                 fence=generation.fence,
                 started_at=timezone.now(),
@@ -114,7 +114,11 @@ def still_owned(owned: Mapping[int, int]) -> set[int]:
 
 def history(conversation: Conversation, answer: Message) -> list[ChatMessage]:
     """Return the branch that leads to ``answer``, oldest first."""
-    rows = Message.objects.filter(conversation=conversation, first_seq__lt=answer.first_seq).order_by("-first_seq")
+    rows = (
+        Message.objects.using(database_alias())
+        .filter(conversation=conversation, first_seq__lt=answer.first_seq)
+        .order_by("-first_seq")
+    )
     known = rows.values_list("pk", "parent", "role", "text")[: get_settings().max_messages]
     return branch_to(answer.parent_id, {pk: turn for pk, *turn in known})
 
@@ -139,7 +143,7 @@ def _stored_events(log: LogTransaction, generation: Generation) -> int:
     here = sum(row.generation == generation.pk for row in log.rows)
     if log.rows[0].seq <= generation.first_seq:
         return here
-    earlier = Event.objects.filter(
+    earlier = Event.objects.using(database_alias()).filter(
         conversation=log.conversation, seq__gte=generation.first_seq, generation=generation.pk
     )
     return earlier.count() + here

@@ -218,7 +218,7 @@ def _lapsed() -> QuerySet[Generation]:
 
 
 def _first_token_at(generation: Generation) -> datetime | None:
-    deltas = Event.objects.filter(
+    deltas = Event.objects.using(database_alias()).filter(
         conversation=generation.conversation_id,
         seq__gt=generation.first_seq,
         generation=generation.pk,

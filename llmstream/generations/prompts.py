@@ -100,13 +100,15 @@ def model_key(asked: str) -> str:
 
 
 def _first_outcome(conversation: Conversation, prompt: Prompt) -> Sent | None:
-    message = Message.objects.filter(conversation=conversation, client_id=prompt.client_id).first()
+    message = (
+        Message.objects.using(database_alias()).filter(conversation=conversation, client_id=prompt.client_id).first()
+    )
     if message is None:
         return None
     if message.text != prompt.content or message.author_id != getattr(prompt.author, "pk", None):
         raise IdempotencyConflict
-    answer = message.replies.order_by("pk")[0]
-    generation = answer.generations.order_by("pk")[0]
+    answer = message.replies.using(database_alias()).order_by("pk")[0]
+    generation = answer.generations.using(database_alias()).order_by("pk")[0]
     before = EventId(conversation.public_id, conversation.epoch, message.first_seq - 1)
     return Sent(conversation, message, answer, generation, before, repeated=True)
 
@@ -134,14 +136,14 @@ class _Turns:
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        newest = Message.objects.filter(conversation=conversation).order_by("-first_seq")
+        newest = Message.objects.using(database_alias()).filter(conversation=conversation).order_by("-first_seq")
         fields = "pk", "public_id", "parent", "role", "text"
         self._rows = list(newest.values_list(*fields)[: get_settings().max_messages])
 
     def parent(self, asked: str) -> Message | None:
         """Return the message asked for, or the newest one; None in a new conversation. Other fields are deferred."""
         if asked:
-            found = Message.objects.filter(conversation=self._conversation, public_id=asked)
+            found = Message.objects.using(database_alias()).filter(conversation=self._conversation, public_id=asked)
             row = found.values_list("pk", "public_id").first()
             if row is None:
                 raise InvalidRequest("There is no such parent message in this conversation.")

@@ -23,7 +23,8 @@ def get_generation(pk: int) -> Generation:
 
 def active_generations(conversation: Conversation) -> list[Generation]:
     """Return the generations of a conversation that have not ended, oldest first."""
-    found = Generation.objects.filter(conversation=conversation, status__in=Generation.ACTIVE)
+    generations = Generation.objects.using(database_alias())
+    found = generations.filter(conversation=conversation, status__in=Generation.ACTIVE)
     return list(found.select_related("message__parent").order_by("pk"))
 
 

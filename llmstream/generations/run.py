@@ -12,7 +12,16 @@ from django.utils import timezone
 from ..conf import get_settings
 from ..database import run_db
 from ..events import REASONING_DELTA, TEXT_DELTA, clean_text
-from ..exceptions import LeaseLost, LLMStreamError, ProviderError, ProviderTimeout, ProviderTruncated
+from ..exceptions import (
+    LeaseLost,
+    LLMStreamError,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderTimeout,
+    ProviderTruncated,
+    ProviderUnavailable,
+)
 from ..log.writer import Lane, Writer
 from ..models import Generation
 from ..providers.base import (
@@ -32,6 +41,8 @@ logger = logging.getLogger("llmstream.generations")
 
 Status = Generation.Status
 
+#: Failures before which, as long as nothing has come, no service charges.
+_NOT_BILLED = ProviderRejected, ProviderRateLimited, ProviderUnavailable
 _MAX_TOKENS = 2**63 - 1
 _MAX_COST = 10**8
 
@@ -149,7 +160,8 @@ class Run:
         ending = self._ending
         if error:
             ending.status, ending.error_code, ending.finish_reason = Status.FAILED, error.code, ""
-        ending.estimate(sum(len(message.content) for message in self.claim.request.messages))
+        if ending.first_token_at or not isinstance(error, _NOT_BILLED):
+            ending.estimate(sum(len(message.content) for message in self.claim.request.messages))
         *others, terminal = ending.events(self.claim.message_id, self.claim.generation_id)
         try:
             for event in others:

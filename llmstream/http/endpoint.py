@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -25,6 +26,7 @@ from ..exceptions import (
     LLMStreamError,
     MalformedJSON,
     MethodNotAllowed,
+    PermissionDenied,
     TooLarge,
     UnsupportedMediaType,
 )
@@ -57,6 +59,8 @@ class Endpoint(View):
             response: HttpResponseBase = await handler(request, *args, **kwargs)
         except LLMStreamError as error:
             return self.failure(request, error)
+        except DjangoPermissionDenied:
+            return self.failure(request, PermissionDenied())
         except DatabaseError:
             logger.warning("The database failed", exc_info=True)
             return self.failure(request, DatabaseUnavailable(retry_after_ms=1_000))

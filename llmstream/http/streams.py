@@ -9,15 +9,15 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from ..conf import get_settings
+from ..database import release_request_connections
 from ..engine import Engine, get_engine
 from ..events import ERROR, ROTATE, WireEvent
-from ..exceptions import LLMStreamError, NotFound, Overloaded, StreamingUnavailable
+from ..exceptions import DatabaseUnavailable, LLMStreamError, NotFound, Overloaded, StreamingUnavailable
 from ..readers import Reader, Start
 from . import sse
 from .handoff import MARK, SCOPE_KEY, Handoff
@@ -78,6 +78,9 @@ class EventStream:
                         return
         except NotFound as error:
             yield error_frames(error)
+        except DatabaseError:
+            logger.warning("The database failed under a stream", exc_info=True)
+            yield error_frames(DatabaseUnavailable())
         except Exception:
             logger.exception("A stream broke off")
             yield error_frames(LLMStreamError())
@@ -138,7 +141,7 @@ async def stream_response(request: HttpRequest, start: Start) -> HttpResponseBas
     """
     check_streaming(request)
     stream = EventStream(get_engine(), start)
-    await sync_to_async(_release_request_connections)()
+    await release_request_connections()
     handoff: Handoff | None = request.scope.get(SCOPE_KEY)  # type: ignore[attr-defined]
     if handoff is not None:
         handoff.stream = stream
@@ -157,10 +160,3 @@ def check_streaming(request: HttpRequest) -> None:
     """Raise StreamingUnavailable when the server speaks WSGI, where a stream would be collected before it is sent."""
     if not isinstance(request, ASGIRequest):
         raise StreamingUnavailable
-
-
-def _release_request_connections() -> None:
-    """Close what middleware opened in the request's own thread, which would stay open as long as the stream."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()

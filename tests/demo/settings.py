@@ -6,12 +6,23 @@ from project.settings import *  # noqa: F403
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-_SCRIPTED = "llmstream.providers.scripted.ScriptedProvider"
-_CUT = [{"text": "one two three four five " * 4, "per_second": 50}, {"cut": True}]
+# One paragraph without markup, so that what the page shows is the stored text to the letter.
+_ANSWER = " ".join(f"Sentence {number} of this answer says nothing at all." for number in range(20))
+
+
+def _model(label: str, *script: object) -> dict[str, object]:
+    return {
+        "PROVIDER": "llmstream.providers.scripted.ScriptedProvider",
+        "LABEL": label,
+        "OPTIONS": {"script": list(script)},
+    }
+
+
 LLMSTREAM = {
     "MODELS": {
-        "scripted": {"PROVIDER": _SCRIPTED, "LABEL": "Scripted", "OPTIONS": {"per_second": 30}},
-        "cut": {"PROVIDER": _SCRIPTED, "LABEL": "Cut off", "OPTIONS": {"script": _CUT}},
+        "scripted": _model("Scripted", {"text": _ANSWER, "per_second": 50}),
+        "cut": _model("Cut off", "It begins well. ", {"cut": True}),
+        "thinks": _model("Thinks first", {"reasoning": "Let me see."}, "Here it is."),
     },
     "DEFAULT_MODEL": "scripted",
     # A crash is noticed soon.

@@ -140,3 +140,8 @@ def error_code(response: httpx.Response, status: int) -> str:
     assert error["status"] == status
     assert "Traceback" not in response.text
     return str(error["code"])
+
+
+def prompt(content: Any, **more: Any) -> dict[str, Any]:
+    """A message body."""
+    return {"content": content, **more}

@@ -116,6 +116,24 @@ def bob(server: LiveServer) -> Api:
     return Api(server.url, server.database.accounts["bob"])
 
 
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def store(session_rig: Rig, request: pytest.FixtureRequest) -> LiveServer:
+    """The recommended server on each database, since databases differ in what they refuse."""
+    return session_rig.server("uvicorn", session_rig.database(request.param), llmstream=QUICK)
+
+
+@pytest.fixture
+def carol(store: LiveServer) -> Api:
+    """A user on each database."""
+    return Api(store.url, store.database.accounts["alice"])
+
+
+@pytest.fixture
+def dave(store: LiveServer) -> Api:
+    """Another user on each database."""
+    return Api(store.url, store.database.accounts["bob"])
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Note how much every server has logged before the test."""

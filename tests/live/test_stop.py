@@ -17,8 +17,8 @@ from .clients import Call, connect, follow, read_aiohttp
 from .conftest import QUICK, Rig
 from .events import text_of
 from .history import History, check, check_terminal
-from .models import entry, tokens
 from .servers import Database
+from .upstream_models import entry, tokens
 
 RUNS = 20
 #: The promise is 250 ms at the median on an idle machine; benchmarks hold it to that.

@@ -32,7 +32,7 @@ def site(session_rig: Rig, request: pytest.FixtureRequest) -> Iterator[LiveServe
 
 
 @pytest.fixture
-def carol(site: LiveServer) -> Api:
+def erin(site: LiveServer) -> Api:
     """A user of the existing site."""
     return Api(site.url, site.database.accounts["alice"])
 
@@ -54,18 +54,18 @@ async def arrivals(reader: Reader, api: Api, prompt: str) -> tuple[float, float]
     return times[0], times[-1]
 
 
-async def test_streams_arrive_as_they_are_made(carol: Api) -> None:
+async def test_streams_arrive_as_they_are_made(erin: Api) -> None:
     readers = [*LIVE_READERS.values()]
-    for first, last in await asyncio.gather(*(arrivals(reader, carol, script(20, 0.05)) for reader in readers)):
+    for first, last in await asyncio.gather(*(arrivals(reader, erin, script(20, 0.05)) for reader in readers)):
         assert last - first > 0.5
 
 
-async def test_every_call_works(carol: Api) -> None:
-    conversation = await carol.conversation(title="trap")
-    assert (await carol.json("PATCH", f"conversations/{conversation}/", json={"title": "sprung"}))["title"] == "sprung"
-    sent = await carol.send(script(TOKENS, 0.01), to=conversation)
-    generation = carol.call(f"generations/{sent.generation}/events/", headers={"Accept-Encoding": "gzip"})
-    shared = carol.call(f"conversations/{conversation}/events/", headers={"Accept-Encoding": "gzip"})
+async def test_every_call_works(erin: Api) -> None:
+    conversation = await erin.conversation(title="trap")
+    assert (await erin.json("PATCH", f"conversations/{conversation}/", json={"title": "sprung"}))["title"] == "sprung"
+    sent = await erin.send(script(TOKENS, 0.01), to=conversation)
+    generation = erin.call(f"generations/{sent.generation}/events/", headers={"Accept-Encoding": "gzip"})
+    shared = erin.call(f"conversations/{conversation}/events/", headers={"Accept-Encoding": "gzip"})
     histories = await asyncio.gather(
         *(follow(reader, generation, last_event_id=sent.last_event_id) for reader in READERS.values()),
         *(
@@ -74,33 +74,33 @@ async def test_every_call_works(carol: Api) -> None:
         ),
         poll(shared, until=ends(sent.generation), last_event_id=sent.last_event_id),
     )
-    stored = await carol.stored(conversation, sent.message)
+    stored = await erin.stored(conversation, sent.message)
     assert text_of(stored) == answer(TOKENS)
     for history in histories:
         check(history, sent.generation, stored)
-    post = carol.post_call(conversation, script(5, 0.01))
-    history, found = await post_and_follow(read_aiohttp, post, lambda made: carol.url(f"generations/{made}/events/"))
-    state = await carol.settled(conversation)
+    post = erin.post_call(conversation, script(5, 0.01))
+    history, found = await post_and_follow(read_aiohttp, post, lambda made: erin.url(f"generations/{made}/events/"))
+    state = await erin.settled(conversation)
     check(history, found, state["messages"][-1])
-    long = await carol.send(script(2_000, 0.02), to=conversation)
-    await carol.shown(long)
-    assert (await carol.stop(long.generation))["status"] == "stopped"
-    again = await carol.json("POST", f"generations/{long.generation}/retry/", status=201)
-    await carol.stop(again["generation"]["id"])
-    state = await carol.settled(conversation)
+    long = await erin.send(script(2_000, 0.02), to=conversation)
+    await erin.shown(long)
+    assert (await erin.stop(long.generation))["status"] == "stopped"
+    again = await erin.json("POST", f"generations/{long.generation}/retry/", status=201)
+    await erin.stop(again["generation"]["id"])
+    state = await erin.settled(conversation)
     assert generation_of(state, again["generation"]["id"])["attempt"] == 2
-    listed = await carol.json("GET", "conversations/", headers={"Accept-Encoding": "gzip"})
+    listed = await erin.json("GET", "conversations/", headers={"Accept-Encoding": "gzip"})
     assert conversation in [item["id"] for item in listed["conversations"]]
-    assert (await carol.request("DELETE", f"conversations/{conversation}/")).status_code == 204
-    assert error_code(await carol.request("GET", f"conversations/{conversation}/"), 404) == "not_found"
+    assert (await erin.request("DELETE", f"conversations/{conversation}/")).status_code == 204
+    assert error_code(await erin.request("GET", f"conversations/{conversation}/"), 404) == "not_found"
 
 
-async def test_a_stream_is_plain_text_on_the_wire(carol: Api) -> None:
-    sent = await carol.send(script(TOKENS, 0.005))
+async def test_a_stream_is_plain_text_on_the_wire(erin: Api) -> None:
+    sent = await erin.send(script(TOKENS, 0.005))
     async with (
-        http_client(cookies=carol.account.cookies) as client,
+        http_client(cookies=erin.account.cookies) as client,
         client.stream(
-            "GET", carol.base + sent.urls["events"], headers={"Accept-Encoding": "gzip", "Accept": "text/event-stream"}
+            "GET", erin.base + sent.urls["events"], headers={"Accept-Encoding": "gzip", "Accept": "text/event-stream"}
         ) as response,
     ):
         body = b"".join([chunk async for chunk in response.aiter_raw()])
@@ -110,22 +110,22 @@ async def test_a_stream_is_plain_text_on_the_wire(carol: Api) -> None:
     check_framing(body)
 
 
-async def test_the_trap_is_set(site: LiveServer, carol: Api) -> None:
+async def test_the_trap_is_set(site: LiveServer, erin: Api) -> None:
     """The site's own middleware does act on our responses, streams included."""
-    sent = await carol.send(script(TOKENS, 0))
-    await carol.settled(sent.conversation)
+    sent = await erin.send(script(TOKENS, 0))
+    await erin.settled(sent.conversation)
     name = site.settings.rpartition(".")[2]
     gzip = {"Accept-Encoding": "gzip"}
-    state = await carol.request("GET", f"conversations/{sent.conversation}/", headers=gzip)
+    state = await erin.request("GET", f"conversations/{sent.conversation}/", headers=gzip)
     assert (state.headers.get("content-encoding") == "gzip") == (name == "gzipped")
-    stream = await carol.request("GET", sent.urls["events"], headers={**gzip, "Accept": "text/event-stream"})
+    stream = await erin.request("GET", sent.urls["events"], headers={**gzip, "Accept": "text/event-stream"})
     for response in (state, stream):
         assert ("content-security-policy" in response.headers) == (name == "csp")
         assert ("x-sync-middleware" in response.headers) == (name == "sync_middleware")
 
 
-async def test_visitors_get_json_and_no_redirect(site: LiveServer, carol: Api) -> None:
-    sent = await carol.send(script(2, 0))
+async def test_visitors_get_json_and_no_redirect(site: LiveServer, erin: Api) -> None:
+    sent = await erin.send(script(2, 0))
     nobody = Api(site.url, NOBODY)
     calls = [
         ("GET", "conversations/"),
@@ -137,7 +137,7 @@ async def test_visitors_get_json_and_no_redirect(site: LiveServer, carol: Api) -
         ("POST", f"generations/{sent.generation}/stop/"),
         ("POST", f"generations/{sent.generation}/retry/"),
     ]
-    token = carol.account.csrftoken
+    token = erin.account.csrftoken
     for method, path in calls:
         options = {} if method == "GET" else {"json": {"content": "x"}}
         response = await nobody.request(

@@ -16,8 +16,8 @@ from .clients import follow, http_client, read_aiohttp
 from .conftest import QUICK, Rig
 from .events import text_of
 from .history import check
-from .models import API_KEY, entry, tokens
 from .servers import LiveServer
+from .upstream_models import API_KEY, entry, tokens
 
 #: What the upstream does, the code that follows, and the tokens that are kept.
 FAULTS: dict[str, tuple[str, str, int]] = {
