@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -27,6 +27,8 @@ _TOKENS, _RATE = 200, 50.0
 #: Longer than any stream is held open.
 _HELD_BACK = 100.0
 _PACKAGES = ("django", "uvicorn", "uvloop", "httptools", "starlette", "openai", "aiohttp", "psycopg", "orjson")
+_QUICK_PARTS = ["answers", "open", "viewers", "upstream"]
+_QUICK_CASES = ["raw", "django", "starlette-sdk", "llmstream-reader", "llmstream-sqlite", "llmstream-postgres"]
 # A run's conversations, and those of the warm-up.
 _SPARE = 30
 
@@ -39,6 +41,8 @@ class Part:
     subjects: Sequence[Subject]
     sizes: Sequence[int]
     run: Callable[[Bench, Subject, int], Run]
+    #: What hardly varies is measured in the first repetition only.
+    once: bool = False
 
     def cases(self) -> Iterator[tuple[Subject, int]]:
         """Every subject once at every size that it can take."""
@@ -60,8 +64,8 @@ def parts(options: argparse.Namespace) -> list[Part]:
     held, short = Answer(_TOKENS, _RATE, delay=_HELD_BACK), Answer(1, _RATE)
     found = [
         Part("answers", everyone, sizes, lambda b, x, n: b.answers(x, Load(n, answer, ramp))),
-        Part("requests", everyone[:5], [many // 2], lambda b, x, n: b.answers(x, Load(n, short, 2 * ramp))),
-        Part("open", keepers, [many], lambda b, x, n: b.open(x, Load(n, held, 2 * ramp))),
+        Part("requests", everyone[:5], [many // 2], lambda b, x, n: b.answers(x, Load(n, short, 2 * ramp)), once=True),
+        Part("open", keepers, [many], lambda b, x, n: b.open(x, Load(n, held, 2 * ramp)), once=True),
         Part("viewers", [s.RAW, s.SQLITE, s.POSTGRES], [many], lambda b, x, n: b.viewers(x, Load(n, answer, 2 * ramp))),
         Part(
             "upstream",
@@ -71,7 +75,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
         ),
     ]
     return [
-        Part(part.name, chosen, part.sizes, part.run)
+        replace(part, subjects=chosen)
         for part in found
         if part.name in (options.parts or [p.name for p in found])
         and (chosen := [x for x in part.subjects if not options.cases or x.name in options.cases])
@@ -81,8 +85,9 @@ def parts(options: argparse.Namespace) -> list[Part]:
 def measure(bench: Bench, chosen: Sequence[Part], repetitions: int) -> Results:
     """Run every case once, then every case again, and so on."""
     results = Results()
-    plan = [(part, subject, size) for part in chosen for subject, size in part.cases()]
     for repetition in range(repetitions):
+        due = [part for part in chosen if not (part.once and repetition)]
+        plan = [(part, subject, size) for part in due for subject, size in part.cases()]
         for number, (part, subject, size) in enumerate(plan, 1):
             started = time.monotonic()
             run = part.run(bench, subject, size)
@@ -165,7 +170,7 @@ def words(text: str) -> list[str]:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one repetition, fewer sizes: about 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="one repetition, fewer cases and sizes: about 3 minutes")
     parser.add_argument("--reps", type=int, help="repetitions (default 3; 1 with --quick)")
     parser.add_argument("--parts", type=words, help="of answers,requests,open,viewers,upstream")
     parser.add_argument("--cases", type=words, help="subjects by name, such as raw,django,llmstream-sqlite")
@@ -177,6 +182,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write every run's figures to this file")
     options = parser.parse_args()
     options.reps = options.reps or (1 if options.quick else 3)
+    if options.quick:
+        options.parts = options.parts or _QUICK_PARTS
+        options.cases = options.cases or _QUICK_CASES
     return options
 
 

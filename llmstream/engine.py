@@ -146,6 +146,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.writer.close()
+        _engines().forget(self)
 
     def _tick(self) -> None:
         self._timer = None
@@ -207,6 +208,11 @@ class _Engines:
                     self._by_loop.pop(closed).writer.close()
                 engine = self._by_loop[loop] = Engine(loop)
             return engine
+
+    def forget(self, engine: Engine) -> None:
+        with self._lock:
+            if self._by_loop.get(engine.loop) is engine:
+                del self._by_loop[engine.loop]
 
     def background(self) -> Engine:
         with self._lock:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from django.db import connections
 
+from llmstream.database import close_executor
+from llmstream.engine import Engine
+
 from .services.postgres import PostgresServer
+from .support import PATIENCE, clean_engine
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +31,20 @@ def django_db_modify_db_settings(
     if database["ENGINE"] == "django.db.backends.postgresql" and not database["PORT"]:
         server: PostgresServer = request.getfixturevalue("postgres_server")
         database["PORT"] = server.port
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The test database; what still holds connections to it is gone before it is dropped."""
+    yield
+    close_executor()
+    for thread in threading.enumerate():
+        if thread.name.startswith("llmstream-writer"):
+            thread.join(PATIENCE)
+
+
+@pytest.fixture
+async def running(transactional_db: None) -> AsyncIterator[Engine]:
+    """The engine of the test's loop; what it began ends with the test."""
+    async with clean_engine() as engine:
+        yield engine

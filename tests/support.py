@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -12,13 +11,12 @@ import orjson
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.db import connections
 from django.test import override_settings
 
-from llmstream import database, engine
-from llmstream.database import run_db
+from llmstream import engine
+from llmstream.database import close_executor, run_db
 from llmstream.engine import Engine
-from llmstream.events import GENERATION_START, MESSAGE_END, PART_KINDS
+from llmstream.events import GENERATION_START, MESSAGE_END, PART_KINDS, text_checksum
 from llmstream.generations.prompts import Prompt, Sent, send
 from llmstream.log.reading import read_rows
 from llmstream.models import Conversation, Event, Generation, Message
@@ -109,39 +107,15 @@ async def clean_engine() -> AsyncIterator[Engine]:
 
 
 async def close_engine(found: Engine) -> None:
-    """End everything that an engine runs, and its threads."""
-    if found._timer:
-        found._timer.cancel()
-    tasks = [*found._tasks, *found.hub._tasks]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    while found.writer._busy:  # a commit in flight
-        await asyncio.sleep(0.001)
-    if found.writer._release:
-        found.writer._release.cancel()
-    if found._timer:
-        found._timer.cancel()
-    found.writer.close()
-    engine._engines()._by_loop.pop(found.loop, None)
-    close_database_threads()
+    """End everything that an engine runs, and the threads that do its database work."""
+    await found.aclose()
+    close_executor()
 
 
-def close_database_threads() -> None:
-    """Close the connections of the database executor's threads."""
-    executor = database._executor()
-    count = len(executor._threads)
-    together = threading.Barrier(count + 1) if count else None
-
-    def close() -> None:
-        connections.close_all()
-        if together:
-            together.wait(PATIENCE)
-
-    for _ in range(count):
-        executor.submit(close)
-    if together:
-        together.wait(PATIENCE)
+def close_background_engine() -> None:
+    """End what the engine of WSGI and of commands runs."""
+    found = engine.background_engine()
+    asyncio.run_coroutine_threadsafe(close_engine(found), found.loop).result(PATIENCE)
 
 
 def user(name: str = "ann") -> User:
@@ -261,6 +235,7 @@ def _check_generation(generation: Generation, events: list[dict[str, Any]]) -> N
     joined = "".join(part["text"] for part in generation.message.parts)
     assert text_of(events) == joined
     assert ends[0]["text_length"] == len(generation.message.text)
+    assert ends[0]["checksum"] == text_checksum(generation.message.text)
 
 
 def message_ids(conversation: Conversation) -> list[str]:

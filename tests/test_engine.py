@@ -7,7 +7,7 @@ import contextvars
 import gc
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
 
@@ -30,7 +30,6 @@ from tests.support import (
     ask_in,
     asked,
     check_log,
-    clean_engine,
     close_engine,
     conversation,
     echo,
@@ -44,13 +43,6 @@ from tests.support import (
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
 REQUEST: contextvars.ContextVar[str] = contextvars.ContextVar("REQUEST", default="none")
-
-
-@pytest.fixture
-async def running(transactional_db: None) -> AsyncIterator[Engine]:
-    """The engine of the test's loop; what it began ends with the test."""
-    async with clean_engine() as engine:
-        yield engine
 
 
 def lapse(generation: Generation) -> None:

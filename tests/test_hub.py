@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 from django.db.models import F
 
-from llmstream.database import run_db
+from llmstream.database import close_executor, run_db
 from llmstream.events import USAGE
 from llmstream.hub import Hub, Topic
 from llmstream.log.reading import read_rows
 from llmstream.log.rows import Batch, Row
 from llmstream.log.transaction import locked
 from llmstream.models import Conversation
-from tests.support import changed, close_database_threads, conversation, until, within
+from tests.support import changed, conversation, until, within
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
@@ -26,7 +26,7 @@ async def hub(transactional_db: None) -> AsyncIterator[Hub]:
     made = Hub()
     yield made
     await asyncio.gather(*made._tasks, return_exceptions=True)
-    close_database_threads()
+    close_executor()
 
 
 def append(conversation: Conversation, count: int = 1) -> Batch:

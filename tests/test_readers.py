@@ -12,7 +12,7 @@ import pytest
 from django.db.models import F
 
 from llmstream import readers
-from llmstream.database import run_db
+from llmstream.database import close_executor, run_db
 from llmstream.events import TEXT_DELTA, EventId, WireEvent, delta
 from llmstream.exceptions import NotFound
 from llmstream.generations.endings import stop
@@ -21,7 +21,7 @@ from llmstream.log.group import Write, commit
 from llmstream.log.rows import Draft, Row
 from llmstream.models import Conversation, Generation
 from llmstream.readers import Reader, Start, follow_from, resume
-from tests.support import ask, changed, close_database_threads, conversation, stored, types, until, within
+from tests.support import ask, changed, conversation, stored, types, until, within
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
@@ -32,7 +32,7 @@ async def hub(transactional_db: None) -> AsyncIterator[Hub]:
     made = Hub()
     yield made
     await asyncio.gather(*made._tasks, return_exceptions=True)
-    close_database_threads()
+    close_executor()
 
 
 def encode_row(row: Row, event_id: str) -> bytes:

@@ -34,7 +34,10 @@ class DemoServer(uvicorn.Server):
 
 def prepare_model() -> None:
     """Fetch the embedded model unless another one is asked for; start over with scripted answers when it fails."""
-    if os.environ.get("LLMSTREAM_DEMO_MODEL") or os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+    if openai := next((name for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL") if os.environ.get(name)), None):
+        print(f"{openai} is set: the embedded model is not needed.", flush=True)
+        return
+    if os.environ.get("LLMSTREAM_DEMO_MODEL", "local") != "local":
         return
     try:
         call_command("llmstream_fetch_model")

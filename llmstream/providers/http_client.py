@@ -30,10 +30,13 @@ class HTTPClients:
     Tokens come through aiohttp; where a proxy of the environment is in the way, through the openai package's default.
     """
 
-    def __init__(self, base_url: httpx2.URL, *, timeout: httpx2.Timeout, max_retry_wait: float) -> None:
+    def __init__(
+        self, base_url: httpx2.URL, *, timeout: httpx2.Timeout, max_retry_wait: float, trust_env: bool
+    ) -> None:
         self._timeout = timeout
         self._max_retry_wait = max_retry_wait
-        self._lean = LEAN and not _proxy(base_url)
+        self._trust_env = trust_env
+        self._lean = LEAN and not (trust_env and _proxy(base_url))
         # Reading the machine's certificates takes a while, so it is done once and not on the event loop.
         self._ssl_context = httpx2.create_ssl_context() if base_url.scheme == "https" and self._lean else None
 
@@ -44,7 +47,7 @@ class HTTPClients:
             return DefaultAsyncHttpxClient(
                 transport=AiohttpTransport(self._ssl_context, KEEPALIVE), timeout=self._timeout, event_hooks=hooks
             )
-        return DefaultAsyncHttpxClient(timeout=self._timeout, event_hooks=hooks)
+        return DefaultAsyncHttpxClient(timeout=self._timeout, event_hooks=hooks, trust_env=self._trust_env)
 
     async def _limit_wait(self, response: httpx2.Response) -> None:
         """Keep the openai package from sleeping through a long ``Retry-After``: the caller is told at once instead."""

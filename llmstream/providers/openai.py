@@ -37,7 +37,7 @@ class OpenAIProvider(Provider):
     ``max_retries`` times again when the service cannot be reached or is failing, as long as nothing has come; a
     service that asks to wait longer than ``max_retry_wait`` is not tried again but reported. ``read_timeout`` is the
     longest wait for bytes, the first ones included. A call asks for usage figures unless ``include_usage`` is false or
-    the service has turned such a call down.
+    the service has turned such a call down. With ``trust_env`` a proxy that the environment names is used.
 
     Errors are ``ProviderError`` and its subclasses; neither they nor the logs hold the key or words of the service.
     """
@@ -56,11 +56,12 @@ class OpenAIProvider(Provider):
         connect_timeout: float = 10.0,
         read_timeout: float = 600.0,
         include_usage: bool = True,
+        trust_env: bool = True,
     ) -> None:
         self._include_usage = include_usage
         timeout = httpx2.Timeout(read_timeout, connect=connect_timeout)
         url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-        http_clients = HTTPClients(httpx2.URL(url), timeout=timeout, max_retry_wait=max_retry_wait)
+        http_clients = HTTPClients(httpx2.URL(url), timeout=timeout, max_retry_wait=max_retry_wait, trust_env=trust_env)
 
         def make() -> openai.AsyncOpenAI:
             return openai.AsyncOpenAI(

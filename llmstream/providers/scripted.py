@@ -1,152 +1,122 @@
-"""A provider that follows a script: deterministic answers and faults, for tests, demos and recorded streams.
-
-A script is a list of steps, plain data so that it fits into settings:
-
-=================================  ====================================================================
-``"text"``                         a piece of the answer
-``0.5``                            wait that many seconds
-``{"text": …, "per_second": 50}``  the text word by word at that rate, by the clock: it does not drift
-``{"reasoning": "text"}``          a piece of reasoning
-``{"refusal": "text"}``            a piece of a refusal
-``{"usage": {…}}``                 figures of ``Usage``, instead of the ones that are counted
-``{"finish": "length"}``           the finish reason; ``stop`` when the script ends without one
-``{"error": "code", …}``           raise the provider error of that code; ``retry_after_ms`` may be given
-``{"raise": "text"}``              raise an exception that is no provider error
-``{"cut": true}``                  end without a finish reason, as a broken connection does
-``{"stall": true}``                say nothing more
-=================================  ====================================================================
-"""
+"""A model that says what it is told to: for tests, demonstrations and benchmarks."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from ..exceptions import ProviderError
 from .base import Finish, Provider, ProviderPart, ProviderRequest, ReasoningDelta, RefusalDelta, Usage
+from .script import Cut, Paced, Script, Stall, Step, Wait, parse_script
 
-Step: TypeAlias = str | float | Mapping[str, Any]
-Script: TypeAlias = Sequence[Step]
-
-_WORDS = re.compile(r"\s*\S+\s*")
-_KEYS = ("text", "reasoning", "refusal", "usage", "finish", "error", "raise", "cut", "stall")
-
-_DEFAULT = (
-    "This is a scripted answer: no model has been asked.\n\n"
-    "It comes a word at a time, as a model's would, so that everything around it can be tried: reload the page and it "
-    "goes on, open a second tab and both keep in step, stop it and what is here stays.\n\n"
-    "```python\n"
-    "for word in answer.split():\n"
-    "    await show(word)\n"
-    "```\n\n"
-    "Every word was in the database before you saw it."
-)
+#: Chooses the script of a call.
+Chooser = Callable[[ProviderRequest], Iterable[Any]]
 
 
 class ScriptedProvider(Provider):
-    """Answers every prompt by a script.
+    """Plays scripts; equal calls in equal order get equal answers. ``script`` says what a script is made of.
 
-    ``script`` is the one to follow, or a function from the request to one. ``scripts`` maps prompts to scripts of their
-    own. Without either the answer quotes the prompt and goes on with a fixed text, ``per_second`` words a second.
+    The script of a call is, in this order: the one that ``script`` returns, if that is a function; the one in
+    ``prompts`` whose key occurs in the last message (upper or lower case, the first that fits); the next one of
+    ``turns``, the last of them again and again; ``script``; a steady flow of ``tokens`` words; an echo of the last
+    message with a remark. The latter two run at ``tokens_per_second``, as fast as they are taken when it is 0.
+
+    A script that neither ends itself nor fails is finished with ``stop`` and, unless ``usage`` is false or the script
+    has figures of its own, with usage: a token for every piece of text, and for every word of the messages. Scripts in
+    any form of ``script`` are taken; a wrong one raises ``ScriptError`` here, or in the call when a function made it.
     """
 
     def __init__(
         self,
-        script: Script | Callable[[ProviderRequest], Script] | None = None,
         *,
-        scripts: Mapping[str, Script] | None = None,
-        per_second: float = 25.0,
+        script: Iterable[Any] | Chooser | None = None,
+        prompts: Mapping[str, Iterable[Any]] | None = None,
+        turns: Iterable[Iterable[Any]] = (),
+        tokens: int = 0,
+        tokens_per_second: float = 50.0,
+        usage: bool = True,
     ) -> None:
-        self._script = script
-        self._scripts = scripts or {}
-        self._per_second = per_second
-        for known in [*self._scripts.values(), *([script] if script and not callable(script) else [])]:
-            _check(known)
+        self._choose = script if callable(script) else None
+        self._script = None if script is None or callable(script) else parse_script(script)
+        self._prompts = {key.lower(): parse_script(steps) for key, steps in (prompts or {}).items()}
+        self._turns = [parse_script(steps) for steps in turns]
+        self._tokens = tokens
+        self._rate = tokens_per_second
+        self._usage = usage
+        #: Every call so far, oldest first.
+        self.requests: list[ProviderRequest] = []
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[ProviderPart, None]:
-        """Follow the script; count words as tokens unless it gives figures."""
-        words, usage, finish = 0, None, "stop"
-        for step in self._script_for(request):
-            if isinstance(step, Mapping):
-                if "usage" in step:
-                    usage = Usage(**step["usage"])
-                elif "finish" in step:
-                    finish = step["finish"]
-                elif "cut" in step:
-                    return
-                else:
-                    async for part in _play(step):
-                        words += 1
-                        yield part
-            elif isinstance(step, str):
-                words += 1
-                yield step
+        """Play the script of this call; see ``Provider.stream``."""
+        self.requests.append(request)
+        script = self._script_of(request)
+        tally = _Tally(request)
+        clock = asyncio.get_running_loop().time
+        for step in script:
+            if isinstance(step, Paced):
+                start = clock()
+                for number, piece in enumerate(step.pieces()):
+                    if step.rate and (delay := start + number / step.rate - clock()) > 0:
+                        await asyncio.sleep(delay)
+                    tally.output += 1
+                    yield piece
+            elif isinstance(step, Wait):
+                await asyncio.sleep(step.seconds)
+            elif isinstance(step, Cut):
+                return
+            elif isinstance(step, Stall):
+                await asyncio.Event().wait()
+            elif isinstance(step, BaseException | type):
+                raise step
             else:
-                await asyncio.sleep(step)
-        yield usage or Usage(sum(len(message.content.split()) for message in request.messages), words)
-        yield Finish(finish)
+                tally.count(step)
+                yield step
+        if self._usage and not tally.told:
+            yield tally.usage()
+        if not tally.finished:
+            yield Finish("stop")
 
-    def _script_for(self, request: ProviderRequest) -> Script:
+    def _script_of(self, request: ProviderRequest) -> Script:
+        if self._choose:
+            return parse_script(self._choose(request))
         prompt = request.messages[-1].content if request.messages else ""
-        if prompt in self._scripts:
-            return self._scripts[prompt]
-        if callable(self._script):
-            script = self._script(request)
-            _check(script)
-            return script
+        lower = prompt.lower()
+        for key, script in self._prompts.items():
+            if key in lower:
+                return script
+        if self._turns:
+            return self._turns.pop(0) if len(self._turns) > 1 else self._turns[0]
         if self._script is not None:
             return self._script
-        return [{"text": f"You said: {prompt[:200]}\n\n{_DEFAULT}", "per_second": self._per_second}]
+        if self._tokens:
+            return (Paced(self._tokens, self._rate),)
+        return (Paced(rate=self._rate, text=_echo(prompt)),)
 
 
-async def _play(step: Mapping[str, Any]) -> AsyncGenerator[ProviderPart, None]:
-    if "text" in step:
-        async for word in _paced(step["text"], step.get("per_second", 0.0)):
-            yield word
-    elif "reasoning" in step:
-        yield ReasoningDelta(step["reasoning"])
-    elif "refusal" in step:
-        yield RefusalDelta(step["refusal"])
-    elif "error" in step:
-        raise _error(step["error"])(retry_after_ms=step.get("retry_after_ms"))
-    elif "raise" in step:
-        raise RuntimeError(step["raise"])
-    else:
-        await asyncio.Event().wait()
+@dataclass(slots=True)
+class _Tally:
+    """What a call has yielded so far."""
+
+    request: ProviderRequest
+    output: int = 0
+    reasoning: int = 0
+    told: bool = False
+    finished: bool = False
+
+    def count(self, step: Step) -> None:
+        """Count a part."""
+        if isinstance(step, str | ReasoningDelta | RefusalDelta):
+            self.output += 1
+            self.reasoning += isinstance(step, ReasoningDelta)
+        self.told |= isinstance(step, Usage)
+        self.finished |= isinstance(step, Finish)
+
+    def usage(self) -> Usage:
+        """Return the figures."""
+        words = sum(len(message.content.split()) for message in self.request.messages)
+        return Usage(input_tokens=words, output_tokens=self.output, reasoning_tokens=self.reasoning)
 
 
-async def _paced(text: str, per_second: float) -> AsyncGenerator[str, None]:
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    for count, word in enumerate(_WORDS.findall(text)):
-        if per_second and (left := start + count / per_second - loop.time()) > 0:
-            await asyncio.sleep(left)
-        yield word
-
-
-def _error(code: str) -> type[ProviderError]:
-    known: dict[str, type[ProviderError]] = {ProviderError.code: ProviderError}
-    known.update((error.code, error) for error in _subclasses(ProviderError))
-    if code not in known:
-        raise ValueError(f"No provider error has the code {code!r}; there are: {', '.join(sorted(known))}.")
-    return known[code]
-
-
-def _subclasses(of: type[ProviderError]) -> Iterator[type[ProviderError]]:
-    for sub in of.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
-
-
-def _check(script: Script) -> None:
-    """Raise ValueError for a step that is none, when the script is given and not in the middle of an answer."""
-    for step in script:
-        if isinstance(step, Mapping):
-            if not any(key in step for key in _KEYS):
-                raise ValueError(f"{step!r} is no step of a script; its key must be one of: {', '.join(_KEYS)}.")
-            if "error" in step:
-                _error(step["error"])
-        elif not isinstance(step, str | int | float):
-            raise ValueError(f"{step!r} is no step of a script.")
+def _echo(prompt: str) -> str:
+    return f"You wrote: {prompt}\n\nThis answer comes from a script and no model has read your message."

@@ -104,8 +104,10 @@ class Chat:
         """The newest answer's text as it stands."""
         return self.answer.locator("[data-kind=text]").text_content() or ""
 
-    def send(self, prompt: str) -> None:
-        """Type a prompt and press Enter."""
+    def send(self, prompt: str, *, model: str = "") -> None:
+        """Type a prompt and press Enter, after picking a model if one is given."""
+        if model:
+            self.page.get_by_label("Model").select_option(model)
         self.box.fill(prompt)
         self.box.press("Enter")
 

@@ -7,7 +7,7 @@ from project.settings import *  # noqa: F403
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 # One paragraph without markup, so that what the page shows is the stored text to the letter.
-_ANSWER = " ".join(f"Sentence {number} of this answer says nothing at all." for number in range(20))
+_SENTENCES = [f"Sentence {number} of this answer says nothing at all." for number in range(45)]
 
 
 def _model(label: str, *script: object) -> dict[str, object]:
@@ -20,7 +20,9 @@ def _model(label: str, *script: object) -> dict[str, object]:
 
 LLMSTREAM = {
     "MODELS": {
-        "scripted": _model("Scripted", {"text": _ANSWER, "per_second": 50}),
+        "scripted": _model("Scripted", {"text": " ".join(_SENTENCES[:9]), "per_second": 40}),
+        # Ten seconds, for what has to happen before the end.
+        "long": _model("Scripted, long", {"text": " ".join(_SENTENCES), "per_second": 40}),
         "cut": _model("Cut off", "It begins well. ", {"cut": True}),
         "thinks": _model("Thinks first", {"reasoning": "Let me see."}, "Here it is."),
     },

@@ -31,7 +31,7 @@ def test_the_second_prompt_follows_the_first(alice: Chat) -> None:
 
 
 def test_a_reload_mid_answer_goes_on(alice: Chat) -> None:
-    alice.send("Tell me something")
+    alice.send("Tell me something", model="long")
     seen = alice.grow()
     alice.page.reload()
     # The server put the text so far into the page itself.
@@ -49,19 +49,19 @@ def test_a_finished_conversation_is_there_after_a_reload(alice: Chat) -> None:
 
 
 def test_two_tabs_are_in_step(alice: Chat) -> None:
-    alice.send("Tell me something")
+    alice.send("Tell me something", model="long")
     alice.grow()
     other = alice.tab()
     other.grow(alice.grow())
     assert alice.ended() == other.ended() == other.stored_text()
-    other.send("And now from here")
+    other.send("And now from here", model="scripted")
     expect(alice.prompt).to_have_text("And now from here")
     assert alice.grow() > 0
     assert other.ended() == alice.ended()
 
 
 def test_another_tab_stops_the_answer(alice: Chat) -> None:
-    alice.send("Tell me something")
+    alice.send("Tell me something", model="long")
     alice.grow()
     other = alice.tab()
     other.grow()
@@ -84,16 +84,16 @@ def test_a_stopped_answer_can_be_retried(alice: Chat) -> None:
 
 
 def test_a_failed_answer_says_so_and_keeps_its_text(alice: Chat) -> None:
-    alice.page.get_by_label("Model").select_option("cut")
-    alice.send("Tell me something")
+    alice.send("Tell me something", model="cut")
     assert alice.ended("failed") == alice.stored_text() != ""
-    expect(alice.answer.locator(".state")).to_contain_text("failed")
+    expect(alice.answer.locator(".state")).to_contain_text("without finishing it")
+    alice.page.reload()
+    expect(alice.answer.locator(".state")).to_contain_text("without finishing it")
     expect(alice.page.get_by_role("button", name="Retry")).to_be_visible()
 
 
 def test_reasoning_is_folded_away(alice: Chat) -> None:
-    alice.page.get_by_label("Model").select_option("thinks")
-    alice.send("Tell me something")
+    alice.send("Tell me something", model="thinks")
     assert alice.ended() == "Here it is."
     reasoning = alice.answer.get_by_text("Let me see.")
     expect(reasoning).to_be_hidden()
@@ -111,13 +111,14 @@ def test_a_tab_that_missed_the_news_is_told_that_an_answer_runs(alice: Chat) -> 
     other = alice.tab()
     other.page.route("**/events/**", lambda route: route.abort())
     other.page.reload()
-    alice.send("Second")
+    alice.send("Second", model="long")
     alice.grow()
     other.send("Third")
     expect(other.page.get_by_role("alert")).to_contain_text("already being generated")
     expect(other.box).to_have_value("Third")
     expect(other.stop).to_be_visible()
-    alice.ended()
+    other.stop.click()
+    alice.ended("stopped")
     assert len(alice.stored()) == 4
 
 

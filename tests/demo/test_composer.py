@@ -47,7 +47,7 @@ def test_a_draft_survives_a_reload_and_is_gone_once_sent(alice: Chat) -> None:
 def test_the_end_stays_in_view_until_the_reader_scrolls_up(alice: Chat) -> None:
     page = alice.page
     page.set_viewport_size({"width": 500, "height": 420})
-    alice.send("Tell me something")
+    alice.send("Tell me something", model="long")
     page.wait_for_function(AT_END)
     alice.grow(alice.grow())
     page.wait_for_function(AT_END)
@@ -59,7 +59,8 @@ def test_the_end_stays_in_view_until_the_reader_scrolls_up(alice: Chat) -> None:
     assert page.evaluate(SCROLL) <= before
     page.get_by_role("button", name="Latest").click()
     page.wait_for_function(AT_END)
-    alice.ended()
+    alice.stop.click()
+    alice.ended("stopped")
     page.wait_for_function(AT_END)
     expect(page.get_by_role("button", name="Latest")).to_be_hidden()
 

@@ -10,7 +10,14 @@ from playwright.sync_api import Page
 from .conftest import VisitorFactory
 
 ID = "c.1.00000000000{}"
-MESSAGE = {"id": "m", "role": "assistant", "parts": [], "parent": None, "status": "running", "generation": "g"}
+MESSAGE: dict[str, Any] = {
+    "id": "m",
+    "role": "assistant",
+    "parts": [],
+    "parent": None,
+    "status": "running",
+    "generation": "g",
+}
 RUN_STORE = """async ({state, events}) => {
     const {Store, plainText} = await import("/static/demo/store.js");
     const store = new Store();

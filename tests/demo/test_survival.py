@@ -36,13 +36,13 @@ def killable_chromium(profile: Path) -> Iterator[str]:
 def test_an_answer_outlives_the_browser(
     site: LiveServer, playwright: Playwright, tmp_path: Path, console: Console, new_visitor: VisitorFactory
 ) -> None:
+    again = new_visitor().sign_in()
     with killable_chromium(tmp_path) as address:
         doomed = Visitor(playwright.chromium.connect_over_cdp(address), site.url, console)
         chat = doomed.sign_in()
-        chat.send("Tell me something")
+        chat.send("Tell me something", model="long")
         seen = chat.grow()
         where = chat.page.url
-    again = new_visitor().sign_in()
     again.page.goto(where)
     assert again.grow(seen - 1) >= seen
     again.grow(seen)
@@ -54,7 +54,7 @@ def test_the_page_comes_back_after_a_server_crash(
 ) -> None:
     console.allow("Failed to load resource", "ERR_")
     chat = new_visitor(mortal_site.url).sign_in()
-    chat.send("Tell me something")
+    chat.send("Tell me something", model="long")
     chat.grow()
     mortal_site.kill()
     expect(chat.page.locator("#connection")).to_have_text("Reconnecting")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -11,7 +10,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.test import AsyncClient, Client
 
 from llmstream.models import Conversation
-from tests.support import PATIENCE, conversation, user
+from tests.support import conversation, user
 
 ROOT = "/llmstream/"
 #: What a browser would have from Django's CSRF cookie.
@@ -25,6 +24,13 @@ def signed_in(name: str = "ann", *, csrf: bool = False) -> tuple[AsyncClient, Us
     client = AsyncClient(enforce_csrf_checks=csrf)
     client.force_login(owner := user(name))
     return client, owner
+
+
+def browser(name: str = "") -> AsyncClient:
+    """Return a client whose CSRF token is checked, with a session of the user if there is one."""
+    client = signed_in(name, csrf=True)[0] if name else AsyncClient(enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = TOKEN
+    return client
 
 
 def signed_in_sync(name: str = "ann", *, csrf: bool = False) -> Client:
@@ -54,24 +60,19 @@ def cookies(client: AsyncClient | Client) -> bytes:
     return "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items()).encode()
 
 
-async def body_of(response: Any) -> bytes:
-    """Read a streamed response to its end."""
-    async with asyncio.timeout(PATIENCE):
-        return b"".join([chunk async for chunk in response.streaming_content])
-
-
-def parts_of(response: Any) -> AsyncGenerator[bytes, None]:
-    """Return a streamed response's chunks."""
-    chunks: AsyncGenerator[bytes, None] = response.streaming_content
-    return chunks
-
-
 class Call:
-    """One request on Django's ASGI handler, whose client can go away when the test says so."""
+    """One request on an ASGI application, whose client takes what it gets and goes away as the test says.
 
-    def __init__(self, client: AsyncClient, path: str, body: bytes = b"", **headers: str) -> None:
+    Without ``app`` the request is served by Django alone, without ``StreamHandoff`` around it.
+    """
+
+    def __init__(self, client: AsyncClient, path: str, body: bytes = b"", *, app: Any = None, **headers: str) -> None:
         self.sent: list[dict[str, Any]] = []
         self.gone = asyncio.Event()
+        #: Cleared, the client takes nothing more.
+        self.taking = asyncio.Event()
+        self.taking.set()
+        self._app = app or ASGIHandler()
         self._body = body
         self._read = False
         given = {
@@ -90,9 +91,29 @@ class Call:
         }
 
     async def __call__(self) -> None:
-        """Make the request; returns when the handler does."""
-        handler: Any = ASGIHandler()
-        await handler(self._scope, self._receive, self._send)
+        """Make the request; returns when the application does."""
+        await self._app(self._scope, self._receive, self._send)
+
+    @property
+    def status(self) -> int:
+        """The status of the response that has begun."""
+        status: int = self.sent[0]["status"]
+        return status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the response that has begun."""
+        return {name.decode().lower(): value.decode() for name, value in self.sent[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        """What has come of the body."""
+        return b"".join(message.get("body", b"") for message in self.sent[1:])
+
+    @property
+    def complete(self) -> bool:
+        """Whether the response has ended as one should."""
+        return bool(self.sent) and not self.sent[-1].get("more_body", True)
 
     async def _receive(self) -> dict[str, Any]:
         if not self._read:
@@ -102,4 +123,5 @@ class Call:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: dict[str, Any]) -> None:
+        await self.taking.wait()
         self.sent.append(message)

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from django.test import AsyncClient
 
 from llmstream.database import run_db
 from llmstream.engine import Engine
-from tests.http.client import ROOT, TOKEN, signed_in
+from tests.http.client import ROOT, TOKEN, browser
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def browser() -> AsyncClient:
-    """Return a client with a session and a CSRF cookie, whose token is checked."""
-    client, _ = signed_in(csrf=True)
-    client.cookies["csrftoken"] = TOKEN
-    return client
 
 
 @pytest.mark.parametrize(
@@ -33,7 +25,7 @@ def browser() -> AsyncClient:
     ids=["multipart", "multipart without a boundary", "form", "form of many fields", "large form", "text"],
 )
 async def test_other_content_types_are_refused(running: Engine, content_type: str, body: bytes) -> None:
-    client = await run_db(browser)
+    client = await run_db(browser, "ann")
     headers = {"X-CSRFToken": TOKEN}
     response = await client.post(f"{ROOT}conversations/", body, content_type=content_type, headers=headers)
     code = orjson.loads(response.content)["error"]["code"]
@@ -42,7 +34,7 @@ async def test_other_content_types_are_refused(running: Engine, content_type: st
 
 @pytest.mark.parametrize("length", ["abc", "-1", "1e3", "\xb2"])
 async def test_a_content_length_that_is_no_number_is_a_client_s_error(running: Engine, length: str) -> None:
-    client = await run_db(browser)
+    client = await run_db(browser, "ann")
     headers = {"X-CSRFToken": TOKEN, "Content-Length": length}
     response = await client.post(f"{ROOT}conversations/", b"{}", content_type="application/json", headers=headers)
     assert response.status_code < 500

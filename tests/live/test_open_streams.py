@@ -19,6 +19,8 @@ VIEWERS = 8
 TOKENS = 8
 #: The executor's three threads, the log's writer, and those that Django itself opens while a request is served.
 FEW = 12
+#: Of the pooled site; a request that waits for another one's connection takes that long.
+POOL_TIMEOUT = 20
 
 
 def connections(database: Database) -> int:
@@ -45,6 +47,8 @@ class Viewers:
 
     def __init__(self, api: Api) -> None:
         self.api = api
+        #: The middleware of these sites opens a connection per request, so not everybody may come at once.
+        self.door = asyncio.Semaphore(20)
         self.opened = 0
         self.all_open = asyncio.Event()
         self.all_asked = asyncio.Event()
@@ -68,11 +72,13 @@ class Viewers:
                 check(history, sent.generation, stored)
 
     async def _view(self, conversation: str, history: History) -> None:
+        await self.door.acquire()
         call = self.api.call(f"conversations/{conversation}/events/", timeout=60)
         await follow(read_aiohttp, call, history=history, until=self._until, patience=100)
 
     def _until(self, event: Received) -> bool:
         if event.type == "snapshot":
+            self.door.release()
             self.opened += 1
             if self.opened == STREAMS:
                 self.all_open.set()
@@ -96,3 +102,22 @@ async def test_200_open_streams(rig: Rig, kind: str, settings: str, limit: int) 
     print(f"{kind} {settings}: {STREAMS} streams, server connections {min(counts)}-{max(counts)}")
     assert len(counts) > 5
     assert max(counts) <= limit, counts
+
+
+@pytest.mark.parametrize("kind", ["uvicorn", "uvicorn-plain"])
+async def test_requests_do_not_wait_for_each_others_pooled_connections(rig: Rig, kind: str) -> None:
+    """More requests at once than the pool has connections, each with one that the middleware has taken already."""
+    database = rig.database("postgres")
+    api = Api(rig.server(kind, database, settings="tests.live.sites.pooled").url, database.accounts["alice"])
+    conversation = await api.conversation()
+    calls = [
+        *(api.request("GET", f"conversations/{conversation}/") for _ in range(10)),
+        *(api.request("POST", "conversations/", json={}) for _ in range(10)),
+        *(
+            api.request("GET", f"conversations/{conversation}/events/", headers={"Accept": "application/json"})
+            for _ in range(10)
+        ),
+    ]
+    async with asyncio.timeout(POOL_TIMEOUT):
+        responses = await asyncio.gather(*calls)
+    assert {response.status_code for response in responses} == {200, 201}

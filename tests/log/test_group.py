@@ -58,28 +58,29 @@ def test_several_generations_of_one_conversation_keep_their_order() -> None:
 
 def test_a_wrong_fence_is_refused_and_the_others_are_stored() -> None:
     good, bad = begun(), begun()
-    assert commit([write(bad, "x", fence=7), write(good, "y")]) == {bad.generation.pk}
+    assert commit([write(bad, "x", fence=7), write(good, "y")]) == {(bad.generation.pk, 7)}
     assert (said(bad), said(good)) == ("", "y")
 
 
 def test_the_owner_s_write_is_stored_beside_that_of_its_zombie() -> None:
     sent = begun()
     Generation.objects.filter(pk=sent.generation.pk).update(fence=2)
-    commit([write(sent, "zombie", fence=1), write(sent, "owner", fence=2)])
+    refused = commit([write(sent, "zombie", fence=1), write(sent, "owner", fence=2)])
+    assert refused == {(sent.generation.pk, 1)}
     assert said(sent) == "owner"
 
 
 def test_an_ended_generation_is_refused_and_nothing_follows_its_end() -> None:
     ended, other = begun(), begun()
     stop(ended.generation.pk)
-    assert commit([write(ended, "late"), write(other, "y")]) == {ended.generation.pk}
+    assert commit([write(ended, "late"), write(other, "y")]) == {(ended.generation.pk, 1)}
     assert (said(ended), said(other)) == ("", "y")
 
 
 def test_a_deleted_conversation_is_refused_and_the_others_are_stored() -> None:
     gone, other = begun(), begun()
     Conversation.objects.filter(pk=gone.conversation.pk).delete()
-    assert commit([write(gone, "late"), write(other, "y")]) == {gone.generation.pk}
+    assert commit([write(gone, "late"), write(other, "y")]) == {(gone.generation.pk, 1)}
     assert said(other) == "y"
     assert not Event.objects.filter(conversation=gone.conversation.pk).exists()
 
@@ -87,7 +88,7 @@ def test_a_deleted_conversation_is_refused_and_the_others_are_stored() -> None:
 def test_a_queued_generation_has_no_owner() -> None:
     first = begun()
     queued = ask(first.conversation, busy="queue")
-    assert commit([write(queued, "early", fence=0)]) == {queued.generation.pk}
+    assert commit([write(queued, "early", fence=0)]) == {(queued.generation.pk, 0)}
     assert said(queued) == ""
 
 
@@ -164,13 +165,13 @@ def test_a_second_try_still_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = begun()
     stop(sent.generation.pk)
     # usage and message-end are stored after the write's "before"; three drafts are more than these.
-    assert commit_again([write(sent, "a", "b", "c", before=3)]) == {sent.generation.pk}
+    assert commit_again([write(sent, "a", "b", "c", before=3)]) == {(sent.generation.pk, 1)}
 
 
 def test_a_stopped_generation_s_second_try_is_refused_however_few_its_events() -> None:
     sent = begun()
     stop(sent.generation.pk)
-    assert commit_again([write(sent, "lost", before=3)]) == {sent.generation.pk}
+    assert commit_again([write(sent, "lost", before=3)]) == {(sent.generation.pk, 1)}
 
 
 def test_database_errors_are_raised_and_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
