@@ -75,7 +75,7 @@ class Client:
         port: int,
         *,
         limit: float,
-        quiet: float = 8.0,
+        quiet: float = 20.0,
         on_open: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Send the requests and return what the client measured; ends after ``limit`` or ``quiet`` silent seconds.

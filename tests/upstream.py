@@ -9,6 +9,9 @@ In a test, in a thread of its own::
         assert exchange.tokens == 5
         upstream.wait_disconnect(exchange, timeout=1)   # for streams that the client closes
 
+The waiting methods block; an async test calls them by ``await asyncio.to_thread(upstream.wait_disconnect, exchange)``,
+since the client on its event loop has to go on.
+
 In a process of its own: ``python -m tests.upstream [PORT]`` prints its base URL; ``GET /exchanges`` returns what it
 saw as JSON.
 

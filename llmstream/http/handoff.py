@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 Scope: TypeAlias = dict[str, Any]
-Message: TypeAlias = dict[str, Any]
+#: A mapping; servers and frameworks do not agree on a narrower type.
+Message: TypeAlias = Any
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -39,14 +39,19 @@ class EventStream:
         self._engine = engine
         self._reader = Reader(engine.hub, start, sse.encode_row, sse.encode_event)
         self._task: asyncio.Task[Any] | None = None
+        self._body: AsyncGenerator[bytes, None] | None = None
         self._disconnected = False
         self._writing = False
         lifetime = get_settings().stream_lifetime
         self._deadline = engine.loop.time() + lifetime * random.uniform(0.9, 1.1)  # noqa: S311
         self._moved = engine.loop.time()
 
-    async def body(self) -> AsyncGenerator[bytes, None]:
-        """Yield the frames. Ends with a terminal event, ``rotate`` or ``error``, so that no client has to guess."""
+    def body(self) -> AsyncGenerator[bytes, None]:
+        """Return the frames. They end with a terminal event, ``rotate`` or ``error``: no client has to guess."""
+        self._body = self._bounded()
+        return self._body
+
+    async def _bounded(self) -> AsyncGenerator[bytes, None]:
         if len(self._engine.streams) >= get_settings().max_streams:
             yield error_frames(Overloaded())
             return
@@ -88,7 +93,11 @@ class EventStream:
     def tick(self, now: float) -> None:
         """Give up a client that takes nothing; wake the reader when a heartbeat or the end of its life is due."""
         settings = get_settings()
-        if self._writing and now - self._moved > settings.write_timeout:
+        if self._task and self._body and self._task.done():
+            # Cut off in a write, Django closes only its own generator around this one.
+            self._engine.streams.discard(self)
+            self._engine.spawn(self._body.aclose())
+        elif self._writing and now - self._moved > settings.write_timeout:
             if self._task:
                 self._task.cancel()
         elif now - self._moved >= settings.heartbeat or now >= self._deadline:

@@ -150,9 +150,12 @@ class PostgreSQL(FlushSQL):
 
     def advance(self, counts: Mapping[int, int]) -> Heads:
         with self.connection.cursor() as cursor:
+            # Locked in one order for everybody, so that no two flushes wait for each other.
             cursor.execute(
-                f"UPDATE {_CONVERSATION} AS c SET head = c.head + v.n"  # noqa: S608
-                " FROM unnest(%s::bigint[], %s::int[]) AS v (id, n) WHERE c.id = v.id RETURNING c.id, c.head, c.epoch",
+                f"WITH v AS (SELECT c.id, u.n FROM {_CONVERSATION} AS c"  # noqa: S608
+                " JOIN unnest(%s::bigint[], %s::int[]) AS u (id, n) ON c.id = u.id ORDER BY c.id FOR UPDATE OF c)"
+                f" UPDATE {_CONVERSATION} AS c SET head = c.head + v.n FROM v WHERE c.id = v.id"
+                " RETURNING c.id, c.head, c.epoch",
                 [list(counts), list(counts.values())],
             )
             return {pk: (head, epoch) for pk, head, epoch in cursor.fetchall()}

@@ -12,15 +12,17 @@ class EventData:
     An event counts when its blank line has come, so the rest of a cut stream is never taken for an event.
     """
 
-    __slots__ = ("_data", "_limit", "_rest")
+    __slots__ = ("_data", "_limit", "_rest", "overflow")
 
     def __init__(self, limit: int = 8 * 1024 * 1024) -> None:
         self._limit = limit
+        #: Whether an event is longer than ``limit`` bytes, so that nothing more should be fed.
+        self.overflow = False
         self._rest = b""
         self._data: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the data of the events that ``chunk`` completes; ValueError when one exceeds the limit in bytes."""
+        """Return the data of the events that ``chunk`` completes."""
         if not self._rest and not self._data and chunk.startswith(_START) and chunk.endswith(_END):
             events = chunk[6:-2].split(b"\n\ndata: ")
             if chunk.count(b"\n") == 2 * len(events) and b"\r" not in chunk:
@@ -39,6 +41,5 @@ class EventData:
             elif not line and self._data:
                 events.append(b"\n".join(self._data))
                 self._data.clear()
-        if len(self._rest) + sum(map(len, self._data)) > self._limit:
-            raise ValueError("An event is too long.")
+        self.overflow = len(self._rest) + sum(map(len, self._data)) > self._limit
         return events

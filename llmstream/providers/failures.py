@@ -10,13 +10,7 @@ from typing import Any
 import openai
 
 from ..exceptions import ProviderError, ProviderRateLimited, ProviderRejected, ProviderTimeout, ProviderUnavailable
-
-
-class ProviderContextExceeded(ProviderRejected):
-    """The conversation is too long for the model."""
-
-    code = "provider_context_exceeded"
-
+from .base import ProviderContextExceeded
 
 #: Codes and types in error objects that say more than the status, by OpenAI and by llama.cpp.
 _CONTEXT_EXCEEDED = frozenset({"context_length_exceeded", "exceed_context_size_error"})

@@ -24,8 +24,8 @@ class LocalProvider(Provider):
 
     The model is loaded on first use, off the event loop, and once per server process however many models entries name
     it. ``model_path`` defaults to the file that ``manage.py llmstream_fetch_model`` fetches. ``context`` is the room of
-    one conversation in tokens, prompt and answer together; ``slots`` conversations are answered at once and others wait;
-    ``threads`` defaults to the cores of the machine, four at most.
+    one conversation in tokens, prompt and answer together; ``slots`` conversations are answered at once and others
+    wait; ``threads`` defaults to the cores of the machine, four at most.
 
     Raises ``ProviderUnavailable`` when the package or the model's file is missing (the log says what to run) and
     ``ProviderContextExceeded`` when a conversation has outgrown ``context``.
@@ -45,7 +45,8 @@ class LocalProvider(Provider):
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[ProviderPart, None]:
         """Yield the parts of one answer; see ``Provider.stream``."""
-        address = self._engine.address or await asyncio.to_thread(self._engine.start)
+        if (address := self._engine.address) is None:
+            address = await asyncio.to_thread(self._engine.start)
         parameters = {**_PARAMETERS, **request.options}
         request = replace(request, model=request.model or "local", options=parameters)
         async with aclosing(self._openai(address).stream(request)) as parts:

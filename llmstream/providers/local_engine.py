@@ -129,7 +129,9 @@ def _environment() -> dict[str, str]:
 
 
 def _ask(process: subprocess.Popen[str], order: Order) -> dict[str, str]:
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101
+    """Send the order and wait for the answer; an empty one when the process has died."""
+    if process.stdin is None or process.stdout is None:
+        return {}
     try:
         process.stdin.write(json.dumps(asdict(order)) + "\n")
         process.stdin.flush()

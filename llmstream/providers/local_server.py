@@ -1,4 +1,4 @@
-"""The process that holds the embedded model: ``python -m llmstream.providers.local_server``, started by ``LocalEngine``.
+"""The process that holds the embedded model, ``python -m llmstream.providers.local_server``; ``LocalEngine`` starts it.
 
 It reads one line of JSON (``Order``), serves the OpenAI API with llama.cpp, prints one line of JSON with ``url`` or
 ``error``, and lives until its standard input ends, that is, as long as the process that started it.

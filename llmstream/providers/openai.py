@@ -85,12 +85,10 @@ class OpenAIProvider(Provider):
             events, chat = EventData(), ChatChunks()
             source = byte_source(response)
             while not chat.done and (chunk := await _read(source, chat)):
-                try:
-                    data = events.feed(chunk)
-                except ValueError:
-                    raise ProviderMalformed from None
-                for part in chat.read(data):
+                for part in chat.read(events.feed(chunk)):
                     yield part
+                if events.overflow:
+                    raise ProviderMalformed
                 if chat.failure and not chat.finished:
                     raise chat.failure
             if chat.done:

@@ -5,17 +5,18 @@ A script is a sequence of steps:
 =========================================  ================================================================
 step                                       as data
 =========================================  ================================================================
-``"text"``                                 ``"text"`` or ``{"text": "text"}``
+``"text"``                                 ``"text"`` or ``{"text": "text"}``: one piece of the answer
+``Paced("text", per_second=50)``           ``{"text": "text", "per_second": 50}``: word by word
+``Paced(tokens=200, per_second=50)``       ``{"tokens": 200, "per_second": 50}``: words of filler text
+``Wait(0.5)``                              ``0.5``: nothing for so many seconds
 ``ReasoningDelta("text")``                 ``{"reasoning": "text"}``
 ``RefusalDelta("text")``                   ``{"refusal": "text"}``
 ``ResponseStarted("id")``                  ``{"started": "id"}``
-``Usage(3, 5)``                            ``{"usage": {"input_tokens": 3, "output_tokens": 5}}``
-``Finish("stop")``                         ``{"finish": "stop"}``
 ``Keepalive()``                            ``{"keepalive": true}``
-``Wait(0.5)``                              ``{"wait": 0.5}``
-``Paced(tokens=200, rate=50)``             ``{"paced": {"tokens": 200, "rate": 50}}``
-``Cut()``                                  ``{"cut": true}``
-``Stall()``                                ``{"stall": true}``
+``Usage(3, 5)``                            ``{"usage": {"input_tokens": 3, "output_tokens": 5}}``
+``Finish("length")``                       ``{"finish": "length"}``
+``Cut()``                                  ``{"cut": true}``: the end, without a finish
+``Stall()``                                ``{"stall": true}``: nothing any more
 ``ProviderRateLimited(...)``               ``{"error": "provider_rate_limited", "retry_after_ms": 2000}``
 any other exception                        ``{"raise": "text"}``
 =========================================  ================================================================
@@ -23,6 +24,7 @@ any other exception                        ``{"raise": "text"}``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -32,10 +34,9 @@ from typing import Any, TypeAlias
 from ..exceptions import ProviderError
 from .base import Finish, Keepalive, ProviderPart, ReasoningDelta, RefusalDelta, ResponseStarted, Usage
 
-_WORDS = (
-    "lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore "
-    "magna aliqua ut enim ad minim veniam quis nostrud exercitation"
-).split()
+_WORDS = re.compile(r"\s*\S+\s*")
+_FILLER = """lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore
+magna aliqua ut enim ad minim veniam quis nostrud exercitation"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +48,20 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Paced:
-    """Tokens at a steady rate a second, the first one at once; at rate 0 as fast as they are taken.
+    """The words of ``text``, or ``tokens`` words of filler text, at a steady rate; at rate 0 one per turn of the loop.
 
-    Each token is due at a time counted from the first, so being late once does not delay the rest. ``text`` is cut into
-    words; without it the tokens are ``tokens`` words of filler text.
+    Each word is due at a time counted from the first one, so being late once does not delay the rest.
     """
 
-    tokens: int = 0
-    rate: float = 50.0
     text: str = ""
+    tokens: int = 0
+    per_second: float = 50.0
 
     def pieces(self) -> Iterator[str]:
-        """Yield the tokens."""
+        """Yield the words, with the space around them."""
         if self.text:
-            head, *rest = self.text.split(" ")
-            pieces = [head, *(f" {word}" for word in rest)]
-            return islice(pieces, self.tokens or None)
-        return islice(cycle([f"{word} " for word in _WORDS]), self.tokens)
+            return iter(_WORDS.findall(self.text) or [self.text])
+        return islice(cycle([f"{word} " for word in _FILLER.split()]), self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +91,30 @@ def parse_script(data: Iterable[Any]) -> Script:
 
 
 def _step(item: Any) -> Step:
-    if not isinstance(item, Mapping):
-        known = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Keepalive | Wait | Paced | Cut
-        if isinstance(item, known | Stall | BaseException):
-            return item
-        if isinstance(item, type) and issubclass(item, BaseException):
-            return item
-        raise ScriptError(f"{item!r} is no step.")
-    for key, build in _STEPS.items():
-        if key in item:
-            try:
-                return build(dict(item))
-            except (TypeError, ValueError, ArithmeticError) as error:
-                raise ScriptError(f"{item!r} is no {key} step: {error}") from error
-    raise ScriptError(f"{item!r} is no step; a step has one of the keys {', '.join(_STEPS)}.")
+    if isinstance(item, Mapping):
+        return _built(dict(item))
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return Wait(item)
+    if isinstance(item, _PARTS | Wait | Paced | Cut | Stall | BaseException):
+        return item
+    if isinstance(item, type) and issubclass(item, BaseException):
+        return item
+    raise ScriptError(f"{item!r} is no step.")
+
+
+def _built(item: dict[str, Any]) -> Step:
+    keys = [key for key in item if key not in {"per_second", "retry_after_ms"}]
+    if len(keys) != 1 or keys[0] not in _STEPS:
+        raise ScriptError(f"{item!r} is no step; a step has one of the keys {', '.join(_STEPS)}.")
+    try:
+        return _STEPS[keys[0]](item)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise ScriptError(f"{item!r} is no {keys[0]} step: {error}") from error
+
+
+def _text(item: dict[str, Any]) -> Step:
+    text = str(item["text"])
+    return Paced(text, per_second=float(item["per_second"])) if "per_second" in item else text
 
 
 def _usage(item: dict[str, Any]) -> Usage:
@@ -130,16 +138,17 @@ def _subclasses(parent: type[ProviderError]) -> Iterator[type[ProviderError]]:
         yield from _subclasses(child)
 
 
+_PARTS = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Keepalive
+
 _STEPS: Mapping[str, Callable[[dict[str, Any]], Step]] = {
-    "text": lambda item: str(item["text"]),
+    "text": _text,
+    "tokens": lambda item: Paced(tokens=int(item["tokens"]), per_second=float(item.get("per_second", 50.0))),
     "reasoning": lambda item: ReasoningDelta(str(item["reasoning"])),
     "refusal": lambda item: RefusalDelta(str(item["refusal"])),
     "started": lambda item: ResponseStarted(str(item["started"])),
+    "keepalive": lambda item: Keepalive(),
     "usage": _usage,
     "finish": lambda item: Finish(str(item["finish"])),
-    "keepalive": lambda item: Keepalive(),
-    "wait": lambda item: Wait(float(item["wait"])),
-    "paced": lambda item: Paced(**item["paced"]),
     "cut": lambda item: Cut(),
     "stall": lambda item: Stall(),
     "error": _error,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,42 +11,54 @@ from typing import Any
 from .base import Finish, Provider, ProviderPart, ProviderRequest, ReasoningDelta, RefusalDelta, Usage
 from .script import Cut, Paced, Script, Stall, Step, Wait, parse_script
 
+_QUOTED = 200
+
+_REMARK = (
+    "This is a scripted answer: no model has been asked.\n\n"
+    "It comes a word at a time, as a model's would, so that everything around it can be tried: reload the page and it "
+    "goes on, open a second tab and both keep in step, stop it and what is here stays.\n\n"
+    "```python\n"
+    "for word in answer.split():\n"
+    "    await show(word)\n"
+    "```\n\n"
+    "Every word was in the database before you saw it."
+)
+
 #: Chooses the script of a call.
 Chooser = Callable[[ProviderRequest], Iterable[Any]]
 
 
 class ScriptedProvider(Provider):
-    """Plays scripts; equal calls in equal order get equal answers. ``script`` says what a script is made of.
+    """Plays scripts; equal calls in equal order get equal answers. See ``script`` for what a script is made of.
 
-    The script of a call is, in this order: the one that ``script`` returns, if that is a function; the one in
-    ``prompts`` whose key occurs in the last message (upper or lower case, the first that fits); the next one of
-    ``turns``, the last of them again and again; ``script``; a steady flow of ``tokens`` words; an echo of the last
-    message with a remark. The latter two run at ``tokens_per_second``, as fast as they are taken when it is 0.
+    The script of a call is the one that ``scripts`` has for its last message; else the next one of ``turns``, the last
+    of them again and again; else ``script``, or what it returns if it is a function of the request; else ``tokens``
+    words of filler text; else the last message quoted, and a remark. The latter two run at ``per_second`` words.
 
     A script that neither ends itself nor fails is finished with ``stop`` and, unless ``usage`` is false or the script
-    has figures of its own, with usage: a token for every piece of text, and for every word of the messages. Scripts in
-    any form of ``script`` are taken; a wrong one raises ``ScriptError`` here, or in the call when a function made it.
+    has figures of its own, with usage: a token for every piece of text, and for every word of the messages. A wrong
+    script raises ``ScriptError``, here or, when a function made it, in the call.
     """
 
     def __init__(
         self,
-        *,
         script: Iterable[Any] | Chooser | None = None,
-        prompts: Mapping[str, Iterable[Any]] | None = None,
+        *,
+        scripts: Mapping[str, Iterable[Any]] | None = None,
         turns: Iterable[Iterable[Any]] = (),
         tokens: int = 0,
-        tokens_per_second: float = 50.0,
+        per_second: float = 25.0,
         usage: bool = True,
     ) -> None:
         self._choose = script if callable(script) else None
         self._script = None if script is None or callable(script) else parse_script(script)
-        self._prompts = {key.lower(): parse_script(steps) for key, steps in (prompts or {}).items()}
+        self._scripts = {prompt: parse_script(steps) for prompt, steps in (scripts or {}).items()}
         self._turns = [parse_script(steps) for steps in turns]
         self._tokens = tokens
-        self._rate = tokens_per_second
+        self._per_second = per_second
         self._usage = usage
-        #: Every call so far, oldest first.
-        self.requests: list[ProviderRequest] = []
+        #: The last hundred calls, oldest first.
+        self.requests: deque[ProviderRequest] = deque(maxlen=100)
 
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[ProviderPart, None]:
         """Play the script of this call; see ``Provider.stream``."""
@@ -56,19 +69,15 @@ class ScriptedProvider(Provider):
         for step in script:
             if isinstance(step, Paced):
                 start = clock()
+                interval = 1 / step.per_second if step.per_second else 0.0
                 for number, piece in enumerate(step.pieces()):
-                    if step.rate and (delay := start + number / step.rate - clock()) > 0:
-                        await asyncio.sleep(delay)
+                    await asyncio.sleep(max(0.0, start + number * interval - clock()))
                     tally.output += 1
                     yield piece
-            elif isinstance(step, Wait):
-                await asyncio.sleep(step.seconds)
             elif isinstance(step, Cut):
                 return
-            elif isinstance(step, Stall):
-                await asyncio.Event().wait()
-            elif isinstance(step, BaseException | type):
-                raise step
+            elif isinstance(step, Wait | Stall | BaseException | type):
+                await _act(step)
             else:
                 tally.count(step)
                 yield step
@@ -78,20 +87,26 @@ class ScriptedProvider(Provider):
             yield Finish("stop")
 
     def _script_of(self, request: ProviderRequest) -> Script:
-        if self._choose:
-            return parse_script(self._choose(request))
         prompt = request.messages[-1].content if request.messages else ""
-        lower = prompt.lower()
-        for key, script in self._prompts.items():
-            if key in lower:
-                return script
+        if (script := self._scripts.get(prompt)) is not None:
+            return script
         if self._turns:
             return self._turns.pop(0) if len(self._turns) > 1 else self._turns[0]
+        if self._choose:
+            return parse_script(self._choose(request))
         if self._script is not None:
             return self._script
-        if self._tokens:
-            return (Paced(self._tokens, self._rate),)
-        return (Paced(rate=self._rate, text=_echo(prompt)),)
+        text = "" if self._tokens else f"You said: {prompt[:_QUOTED]}\n\n{_REMARK}"
+        return (Paced(text, self._tokens, self._per_second),)
+
+
+async def _act(step: Wait | Stall | BaseException | type[BaseException]) -> None:
+    if isinstance(step, Wait):
+        await asyncio.sleep(step.seconds)
+    elif isinstance(step, Stall):
+        await asyncio.Event().wait()
+    else:
+        raise step if isinstance(step, type) else step.with_traceback(None)
 
 
 @dataclass(slots=True)
@@ -116,7 +131,3 @@ class _Tally:
         """Return the figures."""
         words = sum(len(message.content.split()) for message in self.request.messages)
         return Usage(input_tokens=words, output_tokens=self.output, reasoning_tokens=self.reasoning)
-
-
-def _echo(prompt: str) -> str:
-    return f"You wrote: {prompt}\n\nThis answer comes from a script and no model has read your message."

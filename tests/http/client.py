@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -72,6 +73,8 @@ class Call:
         #: Cleared, the client takes nothing more.
         self.taking = asyncio.Event()
         self.taking.set()
+        #: Whether the application waits for the client to take something.
+        self.blocked = False
         self._app = app or ASGIHandler()
         self._body = body
         self._read = False
@@ -113,7 +116,8 @@ class Call:
     @property
     def complete(self) -> bool:
         """Whether the response has ended as one should."""
-        return bool(self.sent) and not self.sent[-1].get("more_body", True)
+        last = self.sent[-1] if self.sent else {"type": ""}
+        return last["type"] == "http.response.body" and not last.get("more_body", False)
 
     async def _receive(self) -> dict[str, Any]:
         if not self._read:
@@ -122,6 +126,7 @@ class Call:
         await self.gone.wait()
         return {"type": "http.disconnect"}
 
-    async def _send(self, message: dict[str, Any]) -> None:
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        self.blocked = not self.taking.is_set()
         await self.taking.wait()
-        self.sent.append(message)
+        self.sent.append(dict(message))

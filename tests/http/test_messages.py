@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
+import orjson
 import pytest
 
 from llmstream.database import run_db
@@ -13,7 +14,7 @@ from llmstream.engine import Engine
 from llmstream.models import Generation, Message
 from llmstream.signals import message_created
 from tests.http.client import Call, conversation_path, own, signed_in
-from tests.support import PATIENCE, ended, site
+from tests.support import PATIENCE, ended, site, within
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,3 +41,23 @@ async def test_a_client_that_goes_away_when_its_prompt_is_stored_gets_its_answer
     finally:
         message_created.disconnect(hold, sender=Message)
     assert (generation.status, generation.message.text) == ("completed", "Hello")
+
+
+async def test_a_prompt_repeated_at_once_is_sent_once(running: Engine) -> None:
+    client, _ = await run_db(signed_in)
+    owner = await run_db(own)
+    path, key = conversation_path(owner, "messages/"), {"Idempotency-Key": "same"}
+
+    async def post(content: str) -> Any:
+        return await client.post(path, {"content": content}, content_type="application/json", headers=key)
+
+    with site():
+        responses = await within(asyncio.gather(*[post("Hello") for _ in range(20)]))
+        assert {response.status_code for response in responses} == {201}
+        bodies = [orjson.loads(response.content) for response in responses]
+        assert len({(body["message"]["id"], body["generation"]["id"], body["last_event_id"]) for body in bodies}) == 1
+        other = await post("Something else")
+        generation = await ended(await run_db(Generation.objects.get, conversation=owner))
+    assert (other.status_code, orjson.loads(other.content)["error"]["code"]) == (409, "idempotency_conflict")
+    assert generation.message.text == "Hello"
+    assert await run_db(Message.objects.filter(conversation=owner).count) == 2

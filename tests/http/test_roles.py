@@ -39,7 +39,7 @@ def shared(role: str) -> tuple[Conversation, str]:
 
 async def act(client: AsyncClient, action: str, found: Conversation, generation: str) -> Any:
     """Do something over HTTP."""
-    typed = {"content_type": "application/json"}
+    typed: Any = {"content_type": "application/json"}
     match action:
         case "read":
             return await client.get(conversation_path(found))

@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 import pytest
-from django.http import HttpResponse
 from django.test import AsyncClient
 from django.urls import URLPattern, reverse
 
@@ -30,7 +29,7 @@ SERVED: dict[str, dict[str, bytes]] = {
     "generation-retry": {"POST": b""},
 }
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
-ROUTES = [route for route in urlpatterns if isinstance(route, URLPattern)]
+ROUTES = urlpatterns
 CASES = [(route, method) for route in ROUTES for method in SERVED.get(route.name or "", {})]
 CHANGING = [(route, method) for route, method in CASES if method != "GET"]
 
@@ -41,7 +40,9 @@ def named(value: Any) -> str:
 
 
 cases = pytest.mark.parametrize(("route", "method"), CASES, ids=named)
-with_id = pytest.mark.parametrize(("route", "method"), [case for case in CASES if case[0].pattern.converters], ids=named)
+with_id = pytest.mark.parametrize(
+    ("route", "method"), [case for case in CASES if case[0].pattern.converters], ids=named
+)
 changing = pytest.mark.parametrize(("route", "method"), CHANGING, ids=named)
 
 
@@ -57,14 +58,13 @@ def foreign() -> tuple[str, str]:
     return sent.conversation.public_id, sent.generation.public_id
 
 
-async def call(client: AsyncClient, route: URLPattern, method: str, path: str, **headers: str) -> HttpResponse:
+async def call(client: AsyncClient, route: URLPattern, method: str, path: str, **headers: str) -> Any:
     """Make a request that would be right if it came from the right person."""
     body = SERVED[route.name or ""].get(method, b"")
-    response: HttpResponse = await client.generic(method, path, body, "application/json", headers=headers)
-    return response
+    return await client.generic(method, path, body, "application/json", headers=headers)
 
 
-def code(response: HttpResponse) -> str:
+def code(response: Any) -> str:
     """Return the code of an error's envelope."""
     error: dict[str, Any] = orjson.loads(response.content)["error"]
     assert error["status"] == response.status_code
@@ -78,7 +78,6 @@ def untouched() -> tuple[int, str, int]:
 
 
 def test_every_route_has_a_case() -> None:
-    assert len(ROUTES) == len(urlpatterns)
     assert [route.name for route in ROUTES] == list(SERVED)
 
 

@@ -1,0 +1,45 @@
+"""Asking providers, and looking at what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+from llmstream.exceptions import ProviderError
+from llmstream.providers import ChatMessage, Keepalive, Provider, ProviderPart, ProviderRequest
+
+PROMPT = (ChatMessage("system", "Be brief."), ChatMessage("user", "Say something."))
+
+
+def request(model: str = "", *messages: ChatMessage, **options: Any) -> ProviderRequest:
+    """Build a call; the prompt is ``PROMPT`` unless messages are given."""
+    return ProviderRequest("generation-1", model, messages or PROMPT, options)
+
+
+async def ask(provider: Provider, model: str = "", *messages: ChatMessage, **options: Any) -> list[ProviderPart]:
+    """Return all parts of an answer except signs of life."""
+    async with aclosing(provider.stream(request(model, *messages, **options))) as parts:
+        return [part async for part in parts if not isinstance(part, Keepalive)]
+
+
+async def fail(provider: Provider, model: str = "", **options: Any) -> tuple[list[ProviderPart], ProviderError]:
+    """Return the parts of an answer that fails, and its failure."""
+    parts: list[ProviderPart] = []
+    try:
+        async with aclosing(provider.stream(request(model, **options))) as stream:
+            async for part in stream:
+                parts.append(part)
+    except ProviderError as error:
+        return [part for part in parts if not isinstance(part, Keepalive)], error
+    raise AssertionError(f"{model} did not fail but said {parts}")
+
+
+def text(parts: Sequence[ProviderPart]) -> str:
+    """Return the answer's text."""
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def of_type(parts: Sequence[ProviderPart], kind: type) -> list[Any]:
+    """Return the parts of one type."""
+    return [part for part in parts if isinstance(part, kind)]

@@ -1,0 +1,90 @@
+"""Settings: what is read, when, and which mistakes are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from llmstream.conf import ModelSettings, Settings, get_settings, instance_of
+from llmstream.exceptions import ProviderUnavailable
+from llmstream.permissions import ConversationPolicy
+from llmstream.providers.registry import get_provider
+
+PARROT = {"PROVIDER": "llmstream.providers.scripted.ScriptedProvider"}
+
+
+class CountingPolicy(ConversationPolicy):
+    """A policy that a test recognises."""
+
+
+@pytest.fixture
+def _nothing_set() -> Iterator[None]:
+    with override_settings(LLMSTREAM={}):
+        yield
+
+
+@pytest.mark.usefixtures("_nothing_set")
+def test_without_a_setting_the_defaults_hold() -> None:
+    assert get_settings() == Settings()
+    assert get_settings().model() is None
+
+
+def test_a_change_is_seen_at_once_and_undone_with_it() -> None:
+    before = get_settings()
+    with override_settings(LLMSTREAM={"HEARTBEAT": 1, "MODELS": {"m": PARROT}}):
+        assert (get_settings().heartbeat, list(get_settings().models)) == (1, ["m"])
+        assert get_settings() is get_settings()
+    assert get_settings() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"HEARTBEATS": 1}, "HEARTBEATS"),
+        ({"heartbeat": 1}, "heartbeat"),
+        ({"HEARTBEAT": "15"}, "HEARTBEAT"),
+        ({"MAX_STREAMS": None}, "MAX_STREAMS"),
+        ({"MODELS": {"m": {}}}, "'m'"),
+        ({"MODELS": {"m": {"PROVIDER": 5}}}, "PROVIDER"),
+        ({"MODELS": {"m": {**PARROT, "TEMPERATURE": 1}}}, "TEMPERATURE"),
+        ([], "dict"),
+    ],
+)
+def test_a_mistake_is_named(given: Any, named: str) -> None:
+    with override_settings(LLMSTREAM=given), pytest.raises(ImproperlyConfigured, match=named):
+        get_settings()
+
+
+def test_models_are_found_by_key_by_default_and_first() -> None:
+    models = {"one": {**PARROT, "MODEL": "m1"}, "two": {**PARROT, "SYSTEM": "Be brief."}}
+    with override_settings(LLMSTREAM={"MODELS": models}):
+        settings = get_settings()
+        assert settings.model() == ("one", ModelSettings(PARROT["PROVIDER"], model="m1"))
+        assert settings.model("two") == ("two", ModelSettings(PARROT["PROVIDER"], system="Be brief."))
+        assert settings.model("three") is None
+    with override_settings(LLMSTREAM={"MODELS": models, "DEFAULT_MODEL": "two"}):
+        assert (get_settings().model() or "")[0] == "two"
+
+
+def test_there_is_one_instance_until_the_settings_change() -> None:
+    path = "tests.test_conf.CountingPolicy"
+    first = instance_of(path)
+    assert instance_of(path) is first
+    assert isinstance(first, ConversationPolicy)
+    with override_settings(LLMSTREAM={}):
+        assert instance_of(path) is not first
+
+
+def test_providers_are_built_once_from_their_options() -> None:
+    model = {**PARROT, "OPTIONS": {"script": ["x"]}}
+    with override_settings(LLMSTREAM={"MODELS": {"one": model, "two": model}}):
+        assert get_provider("one") is get_provider("one")
+        assert get_provider("one") is not get_provider("two")
+        with pytest.raises(ProviderUnavailable):
+            get_provider("three")
+    with override_settings(LLMSTREAM={}), pytest.raises(ProviderUnavailable):
+        get_provider("one")

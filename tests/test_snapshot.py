@@ -1,0 +1,151 @@
+"""Snapshots: the state as of every position is the fold of the events up to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llmstream.events import PART_KINDS, REASONING_DELTA, TEXT_DELTA, USAGE, delta
+from llmstream.generations.endings import Ending, fail, stop, store_ending
+from llmstream.generations.prompts import Prompt, Sent, retry, send
+from llmstream.log.group import Write, commit
+from llmstream.log.rows import Draft
+from llmstream.models import Conversation, Generation
+from llmstream.providers.base import Usage
+from llmstream.snapshot import snapshot_event, state
+from tests.support import changed, check_log, conversation, message_ids, stored, user
+
+pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
+
+
+def say(sent: Sent, *pieces: tuple[str, int, str]) -> None:
+    """Let a running generation say pieces: kind, part and text."""
+    ids = sent.answer.public_id, sent.generation.public_id
+    drafts = [Draft.of(delta(kind, *ids, part, text), sent.generation.pk) for kind, part, text in pieces]
+    assert not commit([Write(sent.conversation.pk, sent.generation.pk, sent.generation.fence, drafts, 0)])
+
+
+def complete(sent: Sent, *pieces: tuple[str, str]) -> None:
+    """Let a running generation say pieces, kind and text, and end by itself, as its runner stores it."""
+    ending = Ending("completed", finish_reason="stop", usage=Usage(3, 2))
+    for kind, text in pieces:
+        say(sent, (kind, ending.answer.grow(kind, text), text))
+    drafts = [
+        Draft.of(event, sent.generation.pk) for event in ending.events(sent.answer.public_id, sent.generation.public_id)
+    ]
+
+    def apply(seq: int) -> None:
+        store_ending(
+            ending,
+            seq,
+            conversation=sent.conversation.pk,
+            message=sent.answer.pk,
+            generation=sent.generation.pk,
+            user=None,
+            model="default",
+        )
+
+    assert not commit([Write(sent.conversation.pk, sent.generation.pk, sent.generation.fence, drafts, 0, apply)])
+
+
+def recorded() -> Conversation:
+    """Return a conversation with reasoning, a failure, a stop, retries of both, and an answer that runs."""
+    owner = conversation(owner=user(), title="Recorded")
+    first = send(owner.pk, Prompt("One", author=user()))
+    complete(first, (REASONING_DELTA, "let me "), (REASONING_DELTA, "think"), (TEXT_DELTA, "an"), (TEXT_DELTA, "swer"))
+    second = send(owner.pk, Prompt("Two", author=user()))
+    say(second, (TEXT_DELTA, 0, "half"))
+    stop(second.generation.pk)
+    third = retry(second.generation.pk)
+    fail(third.generation.pk, third.generation.fence, "provider_timeout")
+    complete(retry(third.generation.pk), (TEXT_DELTA, "whole"))
+    last = send(owner.pk, Prompt("Three", author=user()))
+    say(last, (REASONING_DELTA, 0, "still"), (TEXT_DELTA, 1, "going"), (TEXT_DELTA, 1, " on"))
+    return Conversation.objects.get(pk=owner.pk)
+
+
+def grow(parts: list[dict[str, Any]], event: dict[str, Any]) -> None:
+    """Add a delta to a message's parts."""
+    if event["part"] == len(parts):
+        parts.append({"type": PART_KINDS[event["type"]], "text": ""})
+    parts[event["part"]]["text"] += event["delta"]
+
+
+def fold(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return messages and generations as a client that applies events one by one has them."""
+    messages: dict[str, dict[str, Any]] = {}
+    generations: dict[str, dict[str, Any]] = {}
+    for event in events:
+        if event["type"] == "message-created":
+            message = messages[event["message"]["id"]] = {**event["message"], "parts": [*event["message"]["parts"]]}
+            if message["role"] == "assistant":
+                generations[event["generation"]] = {"id": event["generation"], "message": message["id"]}
+        elif event["type"] == "generation-start":
+            generations[event["generation"]] |= {"model": event["model"], "attempt": event["attempt"]}
+        elif event["type"] in PART_KINDS:
+            grow(messages[event["message"]]["parts"], event)
+        elif event["type"] == "message-end":
+            end = {"status": event["status"], "finish_reason": event["finish_reason"], "error": event.get("error")}
+            generations[event["generation"]] |= end
+            messages[event["message"]]["status"] = event["status"]
+        else:
+            assert event["type"] == USAGE
+    running = {"status": "running", "finish_reason": None, "error": None, "model": "default"}
+    return list(messages.values()), [{**running, **generation} for generation in generations.values()]
+
+
+def test_the_state_at_every_position_is_the_fold_of_the_events_up_to_it() -> None:
+    owner = recorded()
+    events = check_log(owner)
+    assert {event["status"] for event in events if event["type"] == "message-end"} == {"completed", "stopped", "failed"}
+    for seq in range(owner.head + 1):
+        messages, generations = fold(events[:seq])
+        found = state(owner, seq)
+        assert found["messages"] == messages, seq
+        for item, known in zip(found["generations"], generations, strict=True):
+            # Only the attempt is in the state before it is announced.
+            assert {**item, "attempt": known.get("attempt")} == {"attempt": None, **known}, seq
+            assert known.get("attempt") in (None, item["attempt"])
+        assert (found["last_event_id"], found["truncated"]) == (f"{owner.public_id}.1.{seq:012d}", False)
+
+
+def test_beyond_the_head_is_the_head() -> None:
+    owner = recorded()
+    assert state(owner, owner.head + 100) == state(owner) == state(owner, owner.head)
+
+
+def test_a_snapshot_goes_on_where_it_ends() -> None:
+    owner = recorded()
+    events = stored(owner)
+    whole, _ = fold(events)
+    for seq in range(owner.head + 1):
+        snapshot = snapshot_event(owner, seq)
+        messages = {message["id"]: message for message in snapshot["messages"]}
+        for event in events[seq:]:
+            if event["type"] == "message-created":
+                messages[event["message"]["id"]] = {**event["message"], "parts": [*event["message"]["parts"]]}
+            elif event["type"] in PART_KINDS:
+                grow(messages[event["message"]]["parts"], event)
+        assert [message["parts"] for message in messages.values()] == [message["parts"] for message in whole], seq
+
+
+def test_one_generation_s_state_is_its_prompt_and_its_answer() -> None:
+    owner = recorded()
+    for generation in Generation.objects.filter(conversation=owner).select_related("message__parent"):
+        found = state(owner, owner.head, generation)
+        assert generation.message.parent is not None
+        assert [message["id"] for message in found["messages"]] == [
+            generation.message.parent.public_id,
+            generation.message.public_id,
+        ]
+        assert [item["id"] for item in found["generations"]] == [generation.public_id]
+
+
+def test_of_more_messages_than_the_limit_the_newest_are_there() -> None:
+    owner = recorded()
+    with changed(MAX_MESSAGES=3):
+        found = state(owner)
+    assert [message["id"] for message in found["messages"]] == message_ids(owner)[-3:]
+    assert found["truncated"]
+    assert len(found["generations"]) == 2
