@@ -215,6 +215,7 @@ async def test_slow_receivers_hold_up_nobody_else_s_answer(running: Engine) -> N
             async with asyncio.timeout(2.0):
                 while await run_db(lambda: Conversation.objects.get(pk=other.conversation.pk).head) < 4:
                     await asyncio.sleep(0.01)
+            go_on.set()
     finally:
         go_on.set()
         generation_finished.disconnect(slow, sender=Generation)

@@ -109,6 +109,7 @@ class Run:
         answer = self._ending.answer
         limit = get_settings().max_answer_chars
         provider = await load_provider(self.claim.model_key)
+        self._heard = self._loop.time()  # the first use imports and builds it, which is not the model's time
         async with aclosing(provider.stream(self.claim.request)) as parts:
             async for part in parts:
                 self._heard = self._loop.time()

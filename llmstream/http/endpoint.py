@@ -18,7 +18,7 @@ from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
 from ..conf import get_settings, instance_of
-from ..database import run_db
+from ..database import release_request_connections, run_db
 from ..exceptions import (
     CSRFFailed,
     DatabaseUnavailable,
@@ -84,7 +84,12 @@ class Endpoint(View):
         return response
 
     async def work(self, func: Callable[..., Any], *args: Any) -> Any:
-        """Run synchronous work that starts with the request: CSRF check first, on the database executor."""
+        """Run synchronous work that starts with the request: CSRF check first, on the database executor.
+
+        What middleware opened is given back before: a request that holds one connection while it waits for another
+        would empty a small pool with its like.
+        """
+        await release_request_connections()
         return await run_db(_checked, func, self.request, *args)
 
 

@@ -12,7 +12,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from ..conf import get_settings
-from ..database import release_request_connections, run_db
+from ..database import run_db
 from ..engine import get_engine
 from ..events import EventId
 from ..exceptions import InvalidRequest, LLMStreamError
@@ -99,7 +99,6 @@ async def _next_page(start: Start, wait: float) -> Page:
     page = await _page(start)
     if page.rows or not wait:
         return page
-    await release_request_connections()
     engine = get_engine()
     hub = engine.hub
     topic = hub.follow(start.conversation, start.public_id, start.epoch)

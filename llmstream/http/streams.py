@@ -14,7 +14,6 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from ..conf import get_settings
-from ..database import release_request_connections
 from ..engine import Engine, get_engine
 from ..events import ERROR, ROTATE, WireEvent
 from ..exceptions import DatabaseUnavailable, LLMStreamError, NotFound, Overloaded, StreamingUnavailable
@@ -150,7 +149,6 @@ async def stream_response(request: HttpRequest, start: Start) -> HttpResponseBas
     """
     check_streaming(request)
     stream = EventStream(get_engine(), start)
-    await release_request_connections()
     handoff: Handoff | None = request.scope.get(SCOPE_KEY)  # type: ignore[attr-defined]
     if handoff is not None:
         handoff.stream = stream

@@ -20,6 +20,9 @@ from .local_server import Order
 
 logger = logging.getLogger("llmstream.providers")
 
+#: Where the model's process finds llmstream, before all other places.
+PATH = [str(Path(__file__).resolve().parents[2])]
+
 _LOAD_TIMEOUT = 120.0
 
 
@@ -123,8 +126,7 @@ def _environment() -> dict[str, str]:
 
     OpenMP's threads spin while they wait; on a machine that has other work to do that made tokens ten times slower.
     """
-    here = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([*PATH, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {"OMP_WAIT_POLICY": "passive", **os.environ, "PYTHONPATH": path}
 
 

@@ -46,7 +46,7 @@ async def client(running: Engine) -> AsyncClient:
 @pytest.fixture(params=["handoff", "django"])
 def app(request: pytest.FixtureRequest) -> Any:
     """The application as a site serves it, and without the wrapper."""
-    return StreamHandoff(ASGIHandler()) if request.param == "handoff" else ASGIHandler()  # type: ignore[arg-type]
+    return StreamHandoff(ASGIHandler()) if request.param == "handoff" else ASGIHandler()
 
 
 def answered(name: str = "ann") -> Generation:
@@ -99,7 +99,7 @@ async def idle(running: Engine) -> None:
 async def test_handoff_and_django_send_the_same(client: AsyncClient, running: Engine) -> None:
     generation = await run_db(answered)
     for path in (start_of(generation), generation_path(generation.public_id, "events/")):
-        calls = [Call(client, path, app=StreamHandoff(ASGIHandler())), Call(client, path)]  # type: ignore[arg-type]
+        calls = [Call(client, path, app=StreamHandoff(ASGIHandler())), Call(client, path)]
         for call in calls:
             await within(call())
             assert (call.status, call.complete) == (200, True)

@@ -17,8 +17,9 @@ from .sites.provider import answer, script
 STREAMS = 200
 VIEWERS = 8
 TOKENS = 8
-#: The executor's three threads, the log's writer, and those that Django itself opens while a request is served.
-FEW = 12
+#: Without a pool: what the executor and the writer hold, and what Django's request threads leave behind under
+#: CONN_MAX_AGE until it is collected. Far from one for each stream.
+FEW = 40
 #: Of the pooled site; a request that waits for another one's connection takes that long.
 POOL_TIMEOUT = 20
 
