@@ -7,7 +7,7 @@
   ``LeaseLost``
   ``ProviderError``
     ``ProviderTimeout``, ``ProviderRateLimited``, ``ProviderRejected``, ``ProviderUnavailable``,
-    ``ProviderTruncated``, ``ProviderMalformed``
+    ``ProviderTruncated``, ``ProviderMalformed``; ``ProviderContextExceeded`` is a ``ProviderRejected``
 
 Every class carries what the wire envelope needs; the text a client sees is the class's own, never an exception's.
 """
@@ -202,6 +202,12 @@ class ProviderRejected(ProviderError):
     """The model's service refused the request."""
 
     code = "provider_rejected"
+
+
+class ProviderContextExceeded(ProviderRejected):
+    """The conversation is too long for the model."""
+
+    code = "provider_context_exceeded"
 
 
 class ProviderUnavailable(ProviderError):

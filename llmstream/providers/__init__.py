@@ -6,12 +6,12 @@ imported from its own module, since each needs packages that a site may not have
 
 from __future__ import annotations
 
+from ..exceptions import ProviderContextExceeded
 from .base import (
     ChatMessage,
     Finish,
     Keepalive,
     Provider,
-    ProviderContextExceeded,
     ProviderPart,
     ProviderRequest,
     ReasoningDelta,

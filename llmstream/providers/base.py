@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from ..exceptions import ProviderRejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +83,6 @@ class Keepalive:
 
 #: What a provider yields. A plain ``str`` is a piece of the answer's text.
 ProviderPart: TypeAlias = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Keepalive
-
-
-class ProviderContextExceeded(ProviderRejected):
-    """The conversation is too long for the model."""
-
-    code = "provider_context_exceeded"
 
 
 class Provider(ABC):

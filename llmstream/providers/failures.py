@@ -9,8 +9,14 @@ from typing import Any
 
 import openai
 
-from ..exceptions import ProviderError, ProviderRateLimited, ProviderRejected, ProviderTimeout, ProviderUnavailable
-from .base import ProviderContextExceeded
+from ..exceptions import (
+    ProviderContextExceeded,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
 
 #: Codes and types in error objects that say more than the status, by OpenAI and by llama.cpp.
 _CONTEXT_EXCEEDED = frozenset({"context_length_exceeded", "exceed_context_size_error"})

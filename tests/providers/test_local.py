@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -16,14 +16,21 @@ import psutil
 import pytest
 
 from llmstream.exceptions import ProviderTruncated, ProviderUnavailable
-from llmstream.providers import ChatMessage, Finish, Keepalive, ProviderContextExceeded, ResponseStarted, Usage
-from llmstream.providers import local_engine
+from llmstream.providers import (
+    ChatMessage,
+    Finish,
+    Keepalive,
+    ProviderContextExceeded,
+    ResponseStarted,
+    Usage,
+    local_engine,
+)
 from llmstream.providers.local import LocalProvider
 
 from .asking import ask, fail, of_type, request, text
 
 #: Few options make few engines: every test but the last ones shares one.
-OPTIONS = {"context": 512, "slots": 2}
+OPTIONS = {"context": 256, "slots": 2}
 QUESTION = ChatMessage("user", "What is the capital of France?")
 STORY = ChatMessage("user", "Tell me a long story about the sea.")
 ENDLESS = {"max_tokens": 400, "ignore_eos": True}
@@ -65,22 +72,19 @@ async def test_several_answers_at_once_and_one_that_waits(provider: LocalProvide
     assert [of_type(parts, Usage)[0].output_tokens for parts in answers] == [15, 15, 15]
 
 
-async def test_loading_leaves_the_event_loop_alone() -> None:
-    provider = LocalProvider(context=256, slots=1)
-    longest = 0.0
+async def test_loading_is_done_once_and_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = LocalProvider(context=128, slots=1)
+    launch, threads = provider._engine._launch, []
 
-    async def watch() -> None:
-        nonlocal longest
-        while True:
-            before = monotonic()
-            await asyncio.sleep(0.01)
-            longest = max(longest, monotonic() - before)
+    def watched() -> local_engine.Address:
+        threads.append(threading.current_thread())
+        return launch()
 
-    watching = asyncio.create_task(watch())
+    monkeypatch.setattr(provider._engine, "_launch", watched)
     answers = await asyncio.gather(*(ask(provider, "", QUESTION, max_tokens=3) for _ in range(2)))
-    watching.cancel()
     assert all(text(parts) for parts in answers)
-    assert longest < 0.5
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
     await provider.aclose()
     provider._engine._stop()
 
@@ -105,7 +109,7 @@ async def test_a_prompt_beyond_the_context_is_told(provider: LocalProvider) -> N
 
 
 async def test_an_answer_that_fills_the_context_ends_there(provider: LocalProvider) -> None:
-    parts = await ask(provider, "", ChatMessage("user", "word " * 470), max_tokens=400, ignore_eos=True)
+    parts = await ask(provider, "", ChatMessage("user", "word " * 210), max_tokens=400, ignore_eos=True)
     assert of_type(parts, Finish) == [Finish("length")]
 
 
@@ -167,47 +171,57 @@ async def test_a_missing_package_names_the_command(
     (tmp_path / "xllamacpp.py").write_text("raise ModuleNotFoundError('no xllamacpp')")
     # First on the path of the model's process.
     monkeypatch.setattr(local_engine, "PATH", [str(tmp_path), *local_engine.PATH])
-    _, error = await fail(LocalProvider(context=128, slots=1))
+    _, error = await fail(LocalProvider(context=64, slots=1))
     assert type(error) is ProviderUnavailable
     assert "llmstream[local]" in caplog.text
 
 
 SCRIPT = """
-import asyncio, os, sys
-from llmstream.providers import ChatMessage, Keepalive, ProviderRequest
+import asyncio, os, signal, sys
+from llmstream.providers import ChatMessage, ProviderRequest
 from llmstream.providers.local import LocalProvider
-provider = LocalProvider(context=512, slots=1)
-request = ProviderRequest("g", "", [ChatMessage("user", "Tell me a story.")], {"max_tokens": 400, "ignore_eos": True})
+provider = LocalProvider(context=256, slots=1)
+request = ProviderRequest("g", "", [ChatMessage("user", "Tell me a story.")], {"ignore_eos": True})
 async def main():
     async for part in provider.stream(request):
         if isinstance(part, str):
             print(provider._engine._process.pid, flush=True)
-            %s
+            {during}
 asyncio.run(main())
+{after}
+"""
+FORK = """
+child = os.fork()
+if child == 0:
+    sys.exit(4)
+assert provider._engine.address
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
 @pytest.mark.parametrize(
-    ("then", "status"),
+    ("during", "after", "status"),
     [
-        ("return", 0),
-        ("sys.exit(3)", 3),
-        ("await asyncio.sleep(60)", -signal.SIGINT),
-        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
-        # A forked child ends as it would without the engine, and leaves its parent's alone.
-        ("sys.exit(4 if os.fork() == 0 else os.waitstatus_to_exitcode(os.wait()[1]))", 4),
+        ("return", "", 0),
+        ("sys.exit(3)", "", 3),
+        ("await asyncio.sleep(60)", "", -signal.SIGINT),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "", -signal.SIGKILL),
+        # A forked child ends like any other, and leaves its parent's engine alone.
+        ("return", FORK, 4),
     ],
+    ids=["end", "exit", "interrupt", "kill", "fork"],
 )
-def test_the_engine_ends_with_its_process_and_never_holds_it_up(then: str, status: int) -> None:
-    code = SCRIPT.replace("os, sys", "os, signal, sys") % then
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+def test_the_engine_ends_with_its_process_and_never_holds_it_up(during: str, after: str, status: int) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(during=during, after=after)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         engine = psutil.Process(int(process.stdout.readline()))
         if status == -signal.SIGINT:
             process.send_signal(signal.SIGINT)
-        assert process.wait(10) == status
+        try:
+            assert process.wait(20) == status
+        finally:
+            process.kill()
         assert wait_gone(engine)
 
 
@@ -222,13 +236,12 @@ def wait_gone(process: psutil.Process) -> bool:
 
 
 async def test_waiting_for_a_slot_is_a_sign_of_life() -> None:
-    provider = LocalProvider(context=512, slots=1)
-    async with aclosing(provider.stream(request("", STORY, **ENDLESS))) as first:
+    provider = LocalProvider(context=128, slots=1)
+    async with aclosing(provider.stream(request("", STORY, max_tokens=30, ignore_eos=True))) as first:
         while not isinstance(await anext(first), str):
             pass
         async with aclosing(provider.stream(request("", QUESTION, max_tokens=1))) as second:
             signs = [part async for part in second if not isinstance(part, Usage)]
     assert isinstance(signs[0], Keepalive | ResponseStarted)
-    assert os.getpid() == provider._engine._owner
     await provider.aclose()
     provider._engine._stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -76,8 +77,7 @@ def test_it_runs_without_django(tmp_path: Path) -> None:
         command = [sys.executable, "-X", "importtime", "-m", "llmstream.providers.local_model"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         assert ended.returncode == status
-        assert "django" not in ended.stderr
-        assert "openai" not in ended.stderr
+        assert not re.search(r"\|\s*(django|openai)\b", ended.stderr)
 
 
 @pytest.fixture

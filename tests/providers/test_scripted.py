@@ -1,193 +1,114 @@
-"""``ScriptedProvider``: it does what the script says, every time."""
+"""The scripted model: what a script says is what comes, and a wrong one is told at once."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+from contextlib import aclosing
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from llmstream.exceptions import ProviderRateLimited, ProviderUnavailable
-from llmstream.providers import (
-    ChatMessage,
-    Finish,
-    Keepalive,
-    ProviderContextExceeded,
-    ProviderRequest,
-    ReasoningDelta,
-    RefusalDelta,
-    ResponseStarted,
-    Usage,
-)
-from llmstream.providers.script import Cut, Paced, ScriptError, Stall, Wait, parse_script
+from llmstream.exceptions import ProviderRateLimited, ProviderTimeout
+from llmstream.providers.base import ChatMessage, Finish, ProviderRequest, ReasoningDelta, RefusalDelta, Usage
 from llmstream.providers.scripted import ScriptedProvider
-
-from .asking import PROMPT, ask, fail, of_type, request, text
-
-WORDS_OF_PROMPT = 4
+from tests.support import within
 
 
-async def test_a_script_is_played_and_finished() -> None:
-    assert await ask(ScriptedProvider(["Hello ", ReasoningDelta("hm"), "you"])) == [
-        "Hello ",
-        ReasoningDelta("hm"),
-        "you",
-        Usage(WORDS_OF_PROMPT, 3, reasoning_tokens=1),
-        Finish("stop"),
-    ]
+def request(*turns: str) -> ProviderRequest:
+    """Return a request with these turns of a user."""
+    return ProviderRequest("g", "scripted", [ChatMessage("user", turn) for turn in turns or ("Hi there",)])
 
 
-async def test_every_step_has_a_form_as_data() -> None:
-    steps: list[Any] = [
-        "a",
-        {"text": "b"},
-        {"text": "c d", "per_second": 1000},
-        {"tokens": 2, "per_second": 0},
-        0.01,
-        {"reasoning": "r"},
-        {"refusal": "no"},
-        {"started": "id"},
-        {"keepalive": True},
-        {"usage": {"input_tokens": 3, "output_tokens": 5, "cached_tokens": 1, "cost": 0.1}},
-        {"finish": "length"},
-        {"cut": True},
-        {"stall": True},
-        {"error": "provider_rate_limited", "retry_after_ms": 2000},
-        {"raise": "boom"},
-    ]
-    *parts, error, bug = parse_script(json.loads(json.dumps(steps)))
-    assert parts == [
-        "a",
-        "b",
-        Paced("c d", per_second=1000),
-        Paced(tokens=2, per_second=0),
-        Wait(0.01),
-        ReasoningDelta("r"),
-        RefusalDelta("no"),
-        ResponseStarted("id"),
-        Keepalive(),
-        Usage(3, 5, cached_tokens=1, cost=Decimal("0.1")),
-        Finish("length"),
-        Cut(),
-        Stall(),
-    ]
-    assert isinstance(error, ProviderRateLimited)
-    assert error.retry_after_ms == 2000
-    assert isinstance(bug, RuntimeError)
+async def played(provider: ScriptedProvider, *turns: str) -> list[Any]:
+    """Return everything that a call yields."""
+    return [part async for part in provider.stream(request(*turns))]
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "text",
-        {"text": "x"},
-        [{"unheard": 1}],
-        [{"text": "a", "finish": "stop"}],
-        [{"error": "no_such_code"}],
-        [{"usage": {"tokens": 1}}],
-        [{"tokens": "many"}],
-        [None],
-        [True],
-        [int],
-    ],
-)
-def test_a_wrong_script_is_refused_at_once(script: Any) -> None:
-    with pytest.raises(ScriptError):
-        ScriptedProvider(script)
+async def test_pieces_come_as_they_stand_with_counted_usage_and_a_finish() -> None:
+    parts = await played(ScriptedProvider(["Hel", {"text": "lo"}, {"refusal": "No."}]))
+    assert parts == ["Hel", "lo", RefusalDelta("No."), Usage(2, 3), Finish("stop")]
 
 
-async def test_figures_and_finish_of_the_script_win() -> None:
-    parts = await ask(ScriptedProvider(["a", {"usage": {"input_tokens": 7, "output_tokens": 9}}, {"finish": "length"}]))
-    assert parts == ["a", Usage(7, 9), Finish("length")]
-    assert of_type(await ask(ScriptedProvider(["a"], usage=False)), Usage) == []
+async def test_reasoning_and_the_script_s_own_ending_are_played() -> None:
+    usage = {"input_tokens": 7, "output_tokens": 9}
+    parts = await played(ScriptedProvider([{"reasoning": "hm"}, "x", {"usage": usage}, {"finish": "length"}]))
+    assert [part for part in parts if isinstance(part, Usage)] == [Usage(7, 9)]
+    assert [part for part in parts if isinstance(part, Finish)] == [Finish("length")]
+    assert parts[:2] == [ReasoningDelta("hm"), "x"]
 
 
-async def test_faults() -> None:
-    assert await ask(ScriptedProvider(["a", Cut(), "b"])) == ["a"]
-    parts, error = await fail(ScriptedProvider(["a", {"error": "provider_rate_limited", "retry_after_ms": 5}]))
-    assert (parts, type(error), error.retry_after_ms) == (["a"], ProviderRateLimited, 5)
-    _, error = await fail(ScriptedProvider([ProviderUnavailable]))
-    assert type(error) is ProviderUnavailable
-    _, error = await fail(ScriptedProvider([{"error": "provider_context_exceeded"}]))
-    assert type(error) is ProviderContextExceeded
+async def test_a_paced_text_comes_in_words_that_add_up_to_it() -> None:
+    text = "  one two\n\nthree  "
+    parts = await played(ScriptedProvider([{"text": text, "per_second": 10_000}]))
+    words = [part for part in parts if isinstance(part, str)]
+    assert "".join(words) == text
+    assert len(words) == 3
+
+
+async def test_a_call_may_fail_in_the_middle() -> None:
+    limited = [{"text": "some"}, {"error": "provider_rate_limited", "retry_after_ms": 2_000}]
+    async with aclosing(ScriptedProvider(limited).stream(request())) as parts:
+        assert await anext(parts) == "some"
+        with pytest.raises(ProviderRateLimited) as raised:
+            await anext(parts)
+    assert raised.value.retry_after_ms == 2_000
+    with pytest.raises(ProviderTimeout):
+        await played(ScriptedProvider([{"error": "provider_timeout"}]))
     with pytest.raises(RuntimeError, match="boom"):
-        await ask(ScriptedProvider(["a", {"raise": "boom"}]))
+        await played(ScriptedProvider([{"raise": "boom"}]))
+
+
+async def test_a_cut_ends_without_a_finish() -> None:
+    assert await played(ScriptedProvider(["some", {"cut": True}, "never"])) == ["some"]
 
 
 async def test_a_stall_lasts_until_it_is_closed() -> None:
-    stream = ScriptedProvider(["a", {"stall": True}]).stream(request())
-    assert await anext(stream) == "a"
-    waiting = asyncio.ensure_future(anext(stream))
-    assert await asyncio.wait([waiting], timeout=0.05) == (set(), {waiting})
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    await stream.aclose()
+    async with aclosing(ScriptedProvider(["some", {"stall": True}]).stream(request())) as parts:
+        assert await anext(parts) == "some"
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(parts), 0.05)
 
 
-async def test_scripts_are_chosen_by_prompt_then_turn_then_function() -> None:
-    def choose(asked: ProviderRequest) -> list[str]:
-        return [f"{asked.model}!"]
-
-    provider = ScriptedProvider(choose, scripts={"special": ["for you"]})
-    assert text(await ask(provider, "m", ChatMessage("user", "special"))) == "for you"
-    assert text(await ask(provider, "m", ChatMessage("user", "else"))) == "m!"
-    turns = ScriptedProvider(turns=[[ProviderUnavailable()], ["second"], ["rest"]])
-    assert type((await fail(turns))[1]) is ProviderUnavailable
-    assert [text(await ask(turns)) for _ in range(3)] == ["second", "rest", "rest"]
+async def test_a_number_waits_and_says_nothing() -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    assert (await played(ScriptedProvider([0.05, "x"])))[0] == "x"
+    assert loop.time() - begun >= 0.04
 
 
-async def test_calls_are_remembered() -> None:
-    provider = ScriptedProvider(["a"])
-    await ask(provider, "one")
-    await ask(provider, "two", temperature=1)
-    assert [call.model for call in provider.requests] == ["one", "two"]
-    assert provider.requests[-1].options == {"temperature": 1}
-    assert provider.requests[-1].messages == PROMPT
+async def test_prompts_have_scripts_of_their_own() -> None:
+    provider = ScriptedProvider(["other"], scripts={"weather": ["sunny"]})
+    assert (await played(provider, "weather"))[0] == "sunny"
+    assert (await played(provider, "weather", "news"))[0] == "other"
+
+
+async def test_a_function_chooses_the_script() -> None:
+    provider = ScriptedProvider(lambda asked: [asked.messages[-1].content.upper()])
+    assert (await played(provider, "shout"))[0] == "SHOUT"
 
 
 async def test_without_a_script_the_prompt_is_quoted() -> None:
-    provider = ScriptedProvider(per_second=0)
-    first, second = await ask(provider), await ask(provider)
-    assert first == second
-    assert text(first).startswith("You said: Say something.\n\nThis is a scripted answer")
-    assert len(of_type(first, str)) == of_type(first, Usage)[0].output_tokens
+    parts = await within(played(ScriptedProvider(per_second=100_000), "What is this?"))
+    assert "What is this?" in "".join(part for part in parts if isinstance(part, str))
+    assert parts[-1] == Finish("stop")
 
 
-async def test_paced_text_keeps_its_spaces() -> None:
-    said = "  one\n\n two\tthree  "
-    assert text(await ask(ScriptedProvider([Paced(said, per_second=0)]))) == said
-    assert text(await ask(ScriptedProvider([Paced(" \n", per_second=0)]))) == " \n"
+async def test_calls_at_once_do_not_mix() -> None:
+    provider = ScriptedProvider(lambda asked: [f"{asked.messages[-1].content}{number}" for number in range(5)])
+    answers = await asyncio.gather(*[played(provider, name) for name in "abc"])
+    assert [answer[:5] for answer in answers] == [[f"{name}{number}" for number in range(5)] for name in "abc"]
 
 
-async def test_pace_does_not_drift() -> None:
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    late = 0.0
-    number = 0
-    async for part in ScriptedProvider(tokens=50, per_second=200).stream(request()):
-        if isinstance(part, str):
-            due = started + number / 200
-            assert loop.time() >= due - 0.002
-            late = loop.time() - due
-            number += 1
-            if number == 10:
-                await asyncio.sleep(0.05)  # A reader that is late once.
-    assert number == 50
-    assert late < 0.05
+async def test_figures_may_hold_a_cost() -> None:
+    usage = {"input_tokens": 1, "output_tokens": 1, "cost": "0.25"}
+    (found,) = [part for part in await played(ScriptedProvider([{"usage": usage}])) if isinstance(part, Usage)]
+    assert Decimal(str(found.cost)) == Decimal("0.25")
 
 
-async def test_a_fast_script_leaves_the_event_loop_to_others() -> None:
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(other())
-    await ask(ScriptedProvider(tokens=100, per_second=0))
-    task.cancel()
-    assert turns >= 90
+@pytest.mark.parametrize("step", [{"txet": "x"}, {}, None, {"error": "no_such_code"}, {"error": "not_found"}], ids=str)
+def test_a_wrong_step_is_told_when_the_script_is_given(step: Any) -> None:
+    with pytest.raises(ValueError, match=r"step|code|key"):
+        ScriptedProvider(["fine", step])
+    with pytest.raises(ValueError, match=r"step|code|key"):
+        ScriptedProvider(scripts={"prompt": [step]})
