@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 
-
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One turn of the history sent to a model: ``role`` is system, user, assistant or tool; ``content`` plain text."""
