@@ -170,7 +170,7 @@ def words(text: str) -> list[str]:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one repetition, fewer cases and sizes: about 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="one repetition, fewer cases and sizes: about 4 minutes")
     parser.add_argument("--reps", type=int, help="repetitions (default 3; 1 with --quick)")
     parser.add_argument("--parts", type=words, help="of answers,requests,open,viewers,upstream")
     parser.add_argument("--cases", type=words, help="subjects by name, such as raw,django,llmstream-sqlite")

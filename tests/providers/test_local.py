@@ -181,7 +181,7 @@ import asyncio, os, signal, sys
 from llmstream.providers import ChatMessage, ProviderRequest
 from llmstream.providers.local import LocalProvider
 provider = LocalProvider(context=256, slots=1)
-request = ProviderRequest("g", "", [ChatMessage("user", "Tell me a story.")], {"ignore_eos": True})
+request = ProviderRequest("g", "", [ChatMessage("user", "Tell me a story.")], {{"ignore_eos": True}})
 async def main():
     async for part in provider.stream(request):
         if isinstance(part, str):
