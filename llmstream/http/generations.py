@@ -51,4 +51,4 @@ def _stop(request: HttpRequest, public_id: str) -> dict[str, Any]:
 def _retry(request: HttpRequest, engine: Engine, public_id: str) -> tuple[Sent, dict[str, Any]]:
     sent = retry(_writable(request, public_id).pk)
     begin(engine, sent)
-    return sent, sent_object(sent)
+    return sent, {} if accepts_stream(request) else sent_object(sent)

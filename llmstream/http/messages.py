@@ -63,7 +63,7 @@ def _send(request: HttpRequest, engine: Engine, public_id: str) -> tuple[Sent, d
     policy().check_write(requester, conversation)
     sent = send(conversation.pk, _prompt(request, requester.user_or_none))
     begin(engine, sent)
-    return sent, sent_object(sent)
+    return sent, {} if accepts_stream(request) else sent_object(sent)
 
 
 def _prompt(request: HttpRequest, author: Any) -> Prompt:
