@@ -54,13 +54,15 @@ def test(python: Path) -> None:
         say(
             "==> Django 6 is left out: it needs Python 3.12, and PATH and ~/.pyenv/versions have none from 3.12 to 3.14"
         )
-    pytest(python, "Django 5.2")
+    # The contract first, so that the last summary is the whole suite's.
+    contract(python, "Django 5.2")
+    everything(python, "Django 5.2")
     if version >= (3, 12):
-        pytest(ensure(".venv-django6", *INSTALL, "django>=6,<7", python=newest), "Django 6")
+        everything(ensure(".venv-django6", *INSTALL, "django>=6,<7", python=newest), "Django 6")
 
 
-def pytest(python: Path, label: str) -> None:
-    """The contract tests on PostgreSQL, then everything on SQLite, so that the last summary is the whole suite's."""
+def contract(python: Path, label: str) -> None:
+    """What holds on every database, on PostgreSQL."""
     arguments = shlex.split(os.environ.get("PYTEST_ARGS", ""))
     command: list[str | Path] = [python, "-m", "pytest", *arguments]
     # A selection such as one file may hold no contract test.
@@ -72,7 +74,12 @@ def pytest(python: Path, label: str) -> None:
         allowed=allowed,
         env={"LLMSTREAM_TEST_DB": "postgres"},
     )
-    run(f"pytest, {label}, SQLite: everything", *command)
+
+
+def everything(python: Path, label: str) -> None:
+    """The whole suite on SQLite; its live tests start servers on PostgreSQL too."""
+    arguments = shlex.split(os.environ.get("PYTEST_ARGS", ""))
+    run(f"pytest, {label}, SQLite: everything", python, "-m", "pytest", *arguments)
 
 
 def ensure_chromium() -> None:
