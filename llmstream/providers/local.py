@@ -49,13 +49,17 @@ class LocalProvider(Provider):
             address = await asyncio.to_thread(self._engine.start)
         parameters = {**_PARAMETERS, **request.options}
         request = replace(request, model=request.model or "local", options=parameters)
-        async with aclosing(self._openai(address).stream(request)) as parts:
+        api = await self._openai(address)
+        async with aclosing(api.stream(request)) as parts:
             async for part in parts:
                 yield part
 
-    def _openai(self, address: Address) -> OpenAIProvider:
+    async def _openai(self, address: Address) -> OpenAIProvider:
         if self._api is None or self._api[0] != address:
+            before = self._api
             self._api = address, OpenAIProvider(base_url=address.url, api_key=address.api_key, trust_env=False)
+            if before is not None:
+                await before[1].aclose()  # of an engine that has died
         return self._api[1]
 
     async def aclose(self) -> None:
