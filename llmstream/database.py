@@ -97,8 +97,18 @@ async def run_db(func: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def close_executor() -> None:
     """End the executor's threads and with them their connections; the next unit of work starts new ones."""
     if _executor.cache_info().currsize:
-        _executor().shutdown(wait=True)
+        executor = _executor()
         _executor.cache_clear()
+        # A connection is closed by the thread that opened it, so each of them takes one of these.
+        together = threading.Barrier(executor._max_workers)
+        for _ in range(executor._max_workers):
+            executor.submit(_close_with_the_others, together)
+        executor.shutdown(wait=True)
+
+
+def _close_with_the_others(together: threading.Barrier) -> None:
+    together.wait()
+    connections.close_all()
 
 
 def _reset(*, setting: str, **_: Any) -> None:
