@@ -6,10 +6,12 @@ run starts a server of its own), or the URL of a database, which is how the test
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from project.settings import database
 
@@ -63,7 +65,10 @@ def _database(choice: str) -> dict[str, Any]:
         return database("postgresql://postgres@127.0.0.1/llmstream")
     if choice != "sqlite":
         return database(choice)
-    file = Path(tempfile.gettempdir()) / f"llmstream-test-{os.getpid()}.sqlite3"
+    file = Path(tempfile.gettempdir()) / f"llmstream-test-{uuid4().hex}.sqlite3"
+    # Django deletes the file alone; a thread that still had it open leaves its log behind.
+    for suffix in ("", "-wal", "-shm"):
+        atexit.register(Path(f"{file}{suffix}").unlink, missing_ok=True)
     return {**database(f"sqlite:///{file}"), "TEST": {"NAME": str(file)}}
 
 

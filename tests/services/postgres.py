@@ -88,11 +88,11 @@ class PostgresServer:
         if self._process is not None:
             raise PostgresError("The server runs already.")
         if not (self.data_dir / "PG_VERSION").exists():
-            new_data(self.data_dir)
+            new_data(self.data_dir, self._home)
         options = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [programs() / "postgres", "-D", self.data_dir, "-p", str(self.port), *options],
+                [programs(self._home) / "postgres", "-D", self.data_dir, "-p", str(self.port), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

