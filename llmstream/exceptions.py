@@ -116,6 +116,19 @@ class GenerationNotRetryable(LLMStreamError):
     status = 409
 
 
+class GenerationNotSteerable(LLMStreamError):
+    """This answer cannot be steered: it has ended, or its model is asked only once."""
+
+    code = "generation_not_steerable"
+    status = 409
+
+
+class NoSuchToolCall(NotFound):
+    """No such tool call waits for a decision."""
+
+    code = "no_such_tool_call"
+
+
 class IdempotencyConflict(LLMStreamError):
     """This idempotency key was used for another request."""
 

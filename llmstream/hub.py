@@ -13,18 +13,16 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError
 
 from .conf import get_settings
 from .database import run_db
 from .events import MESSAGE_END, EventId
+from .formats import WireFormat
 from .log.reading import read_heads, read_rows
 from .log.rows import Batch, Row
-
-#: Turns a row and its id into bytes of one wire format.
-Encoder: TypeAlias = Callable[[Row, str], bytes]
 
 #: A hole longer than this is left to the readers, who page through the database.
 _FILL_ROWS = 1_000
@@ -33,9 +31,9 @@ _KEPT_CHUNKS = 32
 
 
 class Chunk(NamedTuple):
-    """What a reader gets: encoded events, its new position, and whether its generation has ended."""
+    """What a reader gets: encoded events in its format, its new position, and whether its generation has ended."""
 
-    body: bytes
+    body: Any
     seq: int
     ended: bool
 
@@ -58,7 +56,7 @@ class Topic:
         self._rows: deque[Row] = deque()
         self._size = 0
         self._waiters: set[asyncio.Future[None]] = set()
-        self._chunks: dict[tuple[int, int | None, Encoder], Chunk] = {}
+        self._chunks: dict[tuple[int, int | None, WireFormat[Any]], Chunk] = {}
 
     @property
     def tail(self) -> int | None:
@@ -113,24 +111,24 @@ class Topic:
         self._chunks.clear()
         self.wake()
 
-    def since(self, seq: int, generation: int | None, encoder: Encoder) -> Chunk | None:
+    def since(self, seq: int, generation: int | None, wire: WireFormat[Any]) -> Chunk | None:
         """Return what follows ``seq``, of one generation or of all; None when ``seq`` is behind the tail."""
         if self.head is None or self.tail is None or seq < self.tail:
             return None
         if seq >= self.head:
-            return Chunk(b"", seq, False)
-        key = seq, generation, encoder
+            return Chunk(None, seq, False)
+        key = seq, generation, wire
         if (chunk := self._chunks.get(key)) is None:
             if len(self._chunks) >= _KEPT_CHUNKS:
                 self._chunks.clear()
-            chunk = self._chunks[key] = self._encode(seq, generation, encoder)
+            chunk = self._chunks[key] = self._encode(seq, generation, wire)
         return chunk
 
-    def _encode(self, seq: int, generation: int | None, encoder: Encoder) -> Chunk:
+    def _encode(self, seq: int, generation: int | None, wire: WireFormat[Any]) -> Chunk:
         head = self.head or seq
         # Counted from the right: readers are near the head, and a deque is quick at its ends.
         rows = [self._rows[index] for index in range(seq - head, 0)]
-        return encode_rows(rows, head, self.event_id, generation, encoder)
+        return encode_rows(rows, head, self.event_id, generation, wire)
 
     def event_id(self, seq: int) -> str:
         """Print the id of a position in this conversation."""
@@ -151,17 +149,17 @@ class Topic:
 
 
 def encode_rows(
-    rows: Iterable[Row], seq: int, event_id: Callable[[int], str], generation: int | None, encoder: Encoder
+    rows: Iterable[Row], seq: int, event_id: Callable[[int], str], generation: int | None, wire: WireFormat[Any]
 ) -> Chunk:
     """Encode rows up to and including the terminal event of ``generation``."""
-    frames: list[bytes] = []
+    frames: list[Any] = []
     for row in rows:
         if generation is not None and row.generation != generation:
             continue
-        frames.append(encoder(row, event_id(row.seq)))
+        frames.append(wire.encode_row(row, event_id(row.seq)))
         if generation is not None and row.type == MESSAGE_END:
-            return Chunk(b"".join(frames), row.seq, True)
-    return Chunk(b"".join(frames), seq, False)
+            return Chunk(wire.join(frames), row.seq, True)
+    return Chunk(wire.join(frames), seq, False)
 
 
 class Hub:

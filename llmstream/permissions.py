@@ -12,7 +12,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from .conf import get_settings
+from .conf import get_settings, instance_of
 from .events import new_public_id
 from .exceptions import NotAuthenticated, PermissionDenied
 from .models import Conversation, Membership
@@ -100,3 +100,9 @@ class ConversationPolicy:
         if not requester.is_authenticated:
             return Membership.objects.none()
         return Membership.objects.filter(user=requester.user)
+
+
+def get_policy() -> ConversationPolicy:
+    """Return the site's permission policy."""
+    instance: ConversationPolicy = instance_of(get_settings().policy)
+    return instance

@@ -6,21 +6,19 @@ and a reader that falls behind moves from the second to the first by itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Generic
 
 from .conf import get_settings
 from .database import run_db
 from .events import RESET, EventId, WireEvent
 from .exceptions import NotFound
-from .hub import Encoder, Hub, Topic, encode_rows
+from .formats import Body, WireFormat
+from .hub import Hub, Topic, encode_rows
 from .log.reading import read_page
 from .models import Conversation, Generation
 from .snapshot import snapshot_event
-
-#: Encodes an event that is not in the log, with its id or None.
-EventEncoder: TypeAlias = Callable[[WireEvent, str | None], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +97,18 @@ def _restart(conversation: int, generation: int | None) -> Start:
     return _fresh(found, followed, reset="epoch")
 
 
-class Reader:
+class Reader(Generic[Body]):
     """Reads one conversation, or one generation of it, in one wire format."""
 
-    def __init__(self, hub: Hub, start: Start, encode_row: Encoder, encode_event: EventEncoder) -> None:
+    def __init__(self, hub: Hub, start: Start, wire: WireFormat[Body]) -> None:
         self._hub = hub
         self._start = start
-        self._encode_row = encode_row
-        self._encode_event = encode_event
+        self._wire = wire
         self._topic: Topic | None = None
         self.ended = False
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield encoded events until the generation ends, and an empty chunk at each wake-up without news.
+    async def chunks(self) -> AsyncGenerator[Body | None, None]:
+        """Yield encoded events until the generation ends, and None at each wake-up without news.
 
         Raises NotFound when the conversation is deleted.
         """
@@ -131,10 +128,10 @@ class Reader:
                     seq, epoch = start.seq, start.epoch
                     yield self._preface(start)
                     continue
-                chunk = topic.since(seq, start.generation, self._encode_row)
+                chunk = topic.since(seq, start.generation, self._wire)
                 if chunk is None and topic.head is not None:
                     page = await run_db(read_page, start.conversation, seq, max_bytes=get_settings().page_bytes)
-                    chunk = encode_rows(page.rows, page.seq, topic.event_id, start.generation, self._encode_row)
+                    chunk = encode_rows(page.rows, page.seq, topic.event_id, start.generation, self._wire)
                 if chunk is not None and chunk.seq > seq:
                     seq, self.ended = chunk.seq, chunk.ended
                     if chunk.body:
@@ -144,7 +141,7 @@ class Reader:
                         continue
                 await topic.wait()
                 if topic.head == seq:
-                    yield b""
+                    yield None
         finally:
             self._hub.unfollow(topic)
 
@@ -153,5 +150,6 @@ class Reader:
         if self._topic:
             self._topic.wake()
 
-    def _preface(self, start: Start) -> bytes:
-        return b"".join(self._encode_event(event, event_id) for event, event_id in start.preface)
+    def _preface(self, start: Start) -> Body:
+        encode = self._wire.encode_event
+        return self._wire.join([encode(start.public_id, event, event_id) for event, event_id in start.preface])

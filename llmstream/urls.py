@@ -6,7 +6,7 @@ from django.urls import path
 
 from .http.conversations import ConversationDetail, ConversationList
 from .http.events import ConversationEvents, GenerationEvents
-from .http.generations import Retry, Stop
+from .http.generations import Retry, Steer, Stop, ToolCall
 from .http.messages import Messages
 
 app_name = "llmstream"
@@ -18,5 +18,7 @@ urlpatterns = [
     path("conversations/<str:conversation>/events/", ConversationEvents.as_view(), name="conversation-events"),
     path("generations/<str:generation>/events/", GenerationEvents.as_view(), name="generation-events"),
     path("generations/<str:generation>/stop/", Stop.as_view(), name="generation-stop"),
+    path("generations/<str:generation>/steer/", Steer.as_view(), name="generation-steer"),
     path("generations/<str:generation>/retry/", Retry.as_view(), name="generation-retry"),
+    path("generations/<str:generation>/tool-calls/<str:call>/", ToolCall.as_view(), name="tool-call"),
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 from django.db.models import F
 
 from llmstream.database import close_executor, run_db
 from llmstream.events import USAGE
+from llmstream.formats import WireFormat
 from llmstream.hub import Hub, Topic
 from llmstream.log.reading import read_rows
 from llmstream.log.rows import Batch, Row
@@ -44,14 +45,13 @@ def bump(conversation: Conversation) -> None:
     Conversation.objects.filter(pk=conversation.pk).update(epoch=F("epoch") + 1)
 
 
-def plain(row: Row, event_id: str) -> bytes:
-    """Encode a row for the eye."""
-    return b"%d " % row.seq
+def wire(encode_row: Callable[[Row], bytes]) -> WireFormat[bytes]:
+    """Return a format of stored events only."""
+    return WireFormat(lambda row, _: encode_row(row), lambda *_: b"", b"".join)
 
 
-def whole(row: Row, event_id: str) -> bytes:
-    """Encode a row as long as it is."""
-    return row.data
+#: For the eye, and as long as it is.
+plain, whole = wire(lambda row: b"%d " % row.seq), wire(lambda row: row.data)
 
 
 async def followed(hub: Hub, conversation: Conversation) -> Topic:
@@ -65,7 +65,7 @@ def seen(topic: Topic, after: int = 0) -> list[int]:
     """Return the positions after ``after`` that the tail holds."""
     chunk = topic.since(after, None, plain)
     assert chunk is not None
-    return [int(seq) for seq in chunk.body.split()]
+    return [int(seq) for seq in (chunk.body or b"").split()]
 
 
 async def batches(conversation: Conversation, sizes: Iterable[int]) -> list[Batch]:
@@ -264,9 +264,11 @@ async def test_a_cancelled_waiter_disturbs_nobody(hub: Hub) -> None:
 async def test_an_event_is_encoded_once_for_all_readers(hub: Hub) -> None:
     calls: list[int] = []
 
-    def counting(row: Row, event_id: str) -> bytes:
+    def count(row: Row) -> bytes:
         calls.append(row.seq)
         return b"x"
+
+    counting = wire(count)
 
     owner = await run_db(conversation)
     topic = await followed(hub, owner)

@@ -6,7 +6,7 @@ import pytest
 from django.db.models import QuerySet
 
 from llmstream.exceptions import NotFound
-from llmstream.http.lookup import find_conversation
+from llmstream.lookup import find_conversation
 from llmstream.models import Conversation
 from llmstream.permissions import ConversationPolicy, Requester
 from tests.support import conversation, site, user

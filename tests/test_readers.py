@@ -15,6 +15,7 @@ from llmstream import readers
 from llmstream.database import close_executor, run_db
 from llmstream.events import TEXT_DELTA, EventId, WireEvent, delta
 from llmstream.exceptions import NotFound
+from llmstream.formats import WireFormat
 from llmstream.generations.endings import stop
 from llmstream.hub import Hub
 from llmstream.log.group import Write, commit
@@ -40,14 +41,17 @@ def encode_row(row: Row, event_id: str) -> bytes:
     return orjson.dumps({"id": event_id, **orjson.loads(row.data)}) + b"\n"
 
 
-def encode_event(event: WireEvent, event_id: str | None) -> bytes:
+def encode_event(conversation: str, event: WireEvent, event_id: str | None) -> bytes:
     """Encode any other event as a line of JSON."""
     return orjson.dumps({"id": event_id, **event}) + b"\n"
 
 
-def reader(hub: Hub, start: Start) -> Reader:
+LINES: WireFormat[bytes] = WireFormat(encode_row, encode_event, b"".join)
+
+
+def reader(hub: Hub, start: Start) -> Reader[bytes]:
     """Return a reader of lines of JSON."""
-    return Reader(hub, start, encode_row, encode_event)
+    return Reader(hub, start, LINES)
 
 
 def events(body: bytes) -> list[dict[str, Any]]:
@@ -55,19 +59,20 @@ def events(body: bytes) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in body.splitlines()]
 
 
-async def news(chunks: AsyncGenerator[bytes, None]) -> bytes:
+async def news(chunks: AsyncGenerator[bytes | None, None]) -> bytes:
     """Return the next chunk that is not empty."""
     while not (chunk := await anext(chunks)):
         pass
     return chunk
 
 
-async def collect(chunks: AsyncGenerator[bytes, None], count: int) -> list[dict[str, Any]]:
+async def collect(chunks: AsyncGenerator[bytes | None, None], count: int) -> list[dict[str, Any]]:
     """Return the next ``count`` events or more."""
     body = b""
     async with asyncio.timeout(10):
         while body.count(b"\n") < count:
-            body += await anext(chunks)
+            if chunk := await anext(chunks):
+                body += chunk
     return events(body)
 
 
@@ -225,7 +230,7 @@ async def test_a_generation_s_reader_gets_that_one_alone_and_ends_with_it(hub: H
     await run_db(say, other, "other")
     made = reader(hub, follow_from(owner, 0, generation))
     async with asyncio.timeout(10):
-        body = b"".join([chunk async for chunk in made.chunks()])
+        body = b"".join([chunk or b"" async for chunk in made.chunks()])
     got = events(body)
     assert {event["generation"] for event in got} == {generation.public_id}
     assert types(got)[-1] == "message-end"
@@ -304,7 +309,7 @@ async def test_a_reader_ahead_of_the_hub_s_epoch_does_not_loop(hub: Hub, monkeyp
     assert restarts <= 2
 
 
-async def collect_for(chunks: AsyncGenerator[bytes, None], seconds: float) -> None:
+async def collect_for(chunks: AsyncGenerator[bytes | None, None], seconds: float) -> None:
     """Read for some time."""
     async with asyncio.timeout(seconds):
         async for _ in chunks:
@@ -337,8 +342,8 @@ async def test_a_nudge_without_news_yields_an_empty_chunk(hub: Hub) -> None:
     made = reader(hub, follow_from(owner, owner.head))
     async with aclosing(made.chunks()) as chunks:
         assert await anext(chunks) == b""  # no preface
-        assert await anext(chunks) == b""  # the head became known
+        assert await anext(chunks) is None  # the head became known
         waiting = asyncio.ensure_future(anext(chunks))
         await asyncio.sleep(0)
         made.nudge()
-        assert await within(waiting) == b""
+        assert await within(waiting) is None

@@ -9,15 +9,16 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from ..conf import get_settings
+from ..fields import Fields
 from ..generations.endings import stop
 from ..generations.prompts import model_key
 from ..generations.queries import active_generations
 from ..log.transaction import locked
+from ..lookup import find_conversation
 from ..models import Conversation
-from ..permissions import Requester
+from ..permissions import Requester, get_policy
 from ..snapshot import conversation_object, state
-from .endpoint import Body, Endpoint, json_response, policy
-from .lookup import find_conversation
+from .endpoint import Endpoint, json_response, read_body
 
 
 class ConversationList(Endpoint):
@@ -60,8 +61,8 @@ def _full(conversation: Conversation) -> dict[str, Any]:
 
 
 def _list(request: HttpRequest) -> dict[str, Any]:
-    requester = policy().identify(request)
-    found = policy().visible(requester).order_by("-updated_at", "-pk")
+    requester = get_policy().identify(request)
+    found = get_policy().visible(requester).order_by("-updated_at", "-pk")
     if before := request.GET.get("before"):
         last = find_conversation(requester, before)
         found = found.filter(Q(updated_at__lt=last.updated_at) | Q(updated_at=last.updated_at, pk__lt=last.pk))
@@ -78,9 +79,9 @@ def _summary(conversation: Conversation) -> dict[str, Any]:
 
 
 def _create(request: HttpRequest) -> dict[str, Any]:
-    requester = policy().identify(request)
-    policy().check_create(requester)
-    title, model = _fields(Body.of(request))
+    requester = get_policy().identify(request)
+    get_policy().check_create(requester)
+    title, model = _fields(read_body(request))
     conversation = Conversation.objects.create(
         title=title, model=model, owner=requester.user_or_none, anonymous_id=requester.anonymous_id
     )
@@ -88,12 +89,12 @@ def _create(request: HttpRequest) -> dict[str, Any]:
 
 
 def _read(request: HttpRequest, conversation: str) -> dict[str, Any]:
-    return _full(find_conversation(policy().identify(request), conversation))
+    return _full(find_conversation(get_policy().identify(request), conversation))
 
 
 def _change(request: HttpRequest, public_id: str) -> dict[str, Any]:
-    conversation = _managed(policy().identify(request), public_id)
-    body = Body.of(request)
+    conversation = _managed(get_policy().identify(request), public_id)
+    body = read_body(request)
     title, model = _fields(body)
     given = {name: value for name, value in (("title", title), ("model", model)) if name in body}
     if given:
@@ -103,7 +104,7 @@ def _change(request: HttpRequest, public_id: str) -> dict[str, Any]:
 
 
 def _delete(request: HttpRequest, public_id: str) -> None:
-    conversation = _managed(policy().identify(request), public_id)
+    conversation = _managed(get_policy().identify(request), public_id)
     for generation in active_generations(conversation):
         stop(generation.pk)
     # Under its lock: rows added meanwhile would keep it from being deleted, or lock each other out.
@@ -113,11 +114,11 @@ def _delete(request: HttpRequest, public_id: str) -> None:
 
 def _managed(requester: Requester, public_id: str) -> Conversation:
     conversation = find_conversation(requester, public_id)
-    policy().check_manage(requester, conversation)
+    get_policy().check_manage(requester, conversation)
     return conversation
 
 
-def _fields(body: Body) -> tuple[str, str]:
+def _fields(body: Fields) -> tuple[str, str]:
     title = body.text("title", limit=get_settings().max_title_chars)
     model = body.text("model", limit=100)
     if model:

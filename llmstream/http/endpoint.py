@@ -17,7 +17,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from ..conf import get_settings, instance_of
+from ..conf import get_settings
 from ..database import release_request_connections, run_db
 from ..exceptions import (
     CSRFFailed,
@@ -30,7 +30,8 @@ from ..exceptions import (
     TooLarge,
     UnsupportedMediaType,
 )
-from ..permissions import ConversationPolicy
+from ..fields import Fields
+from ..permissions import get_policy
 
 logger = logging.getLogger("llmstream.http")
 
@@ -97,7 +98,7 @@ def _checked(func: Callable[..., Any], request: HttpRequest, *args: Any) -> Any:
     if request.method not in _SAFE_METHODS:
         # Before the CSRF check, which would parse a form however long it is.
         _check_body(request)
-        if policy().needs_csrf(request):
+        if get_policy().needs_csrf(request):
             _check_csrf(request)
     return func(request, *args)
 
@@ -112,66 +113,34 @@ def _check_body(request: HttpRequest) -> None:
         raise UnsupportedMediaType
 
 
-def policy() -> ConversationPolicy:
-    """Return the site's permission policy."""
-    instance: ConversationPolicy = instance_of(get_settings().policy)
-    return instance
-
-
 def json_response(data: Any, status: int = 200) -> HttpResponse:
     """Answer JSON that no cache keeps."""
     headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return HttpResponse(orjson.dumps(data), content_type="application/json", status=status, headers=headers)
 
 
-class Body:
-    """A JSON object from a request, read field by field with limits."""
+def read_body(request: HttpRequest) -> Fields:
+    """Read the request's JSON object, empty when there is no body.
 
-    def __init__(self, data: dict[str, Any]) -> None:
-        self._data = data
-
-    @classmethod
-    def of(cls, request: HttpRequest) -> Body:
-        """Read the request's body; raises UnsupportedMediaType, TooLarge or MalformedJSON."""
-        limit = get_settings().max_body_bytes
-        try:
-            raw = request.body
-        except RequestDataTooBig:
-            raise TooLarge from None
-        except UnreadablePostError:
-            raise MalformedJSON from None
-        except RawPostDataException:
-            # A form: the CSRF check has looked for its token there.
-            raise UnsupportedMediaType from None
-        if len(raw) > limit:
-            raise TooLarge
-        if not raw:
-            return cls({})
-        if request.content_type != "application/json":
-            raise UnsupportedMediaType
-        try:
-            data = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            raise MalformedJSON from None
-        if not isinstance(data, dict):
-            raise MalformedJSON
-        return cls(data)
-
-    def text(self, name: str, *, limit: int, choices: tuple[str, ...] = ()) -> str:
-        """Return a string field, empty when absent; raises InvalidRequest or TooLarge."""
-        value = self._data.get(name)
-        if value is None:
-            return ""
-        if not isinstance(value, str) or "\0" in value:
-            raise InvalidRequest(f"{name} must be a string without NUL characters.")
-        if len(value) > limit:
-            raise TooLarge(f"{name} may have at most {limit} characters.")
-        if choices and value not in choices:
-            raise InvalidRequest(f"{name} must be one of: {', '.join(choices)}.")
-        return value
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._data
+    Raises UnsupportedMediaType, TooLarge or MalformedJSON.
+    """
+    limit = get_settings().max_body_bytes
+    try:
+        raw = request.body
+    except RequestDataTooBig:
+        raise TooLarge from None
+    except UnreadablePostError:
+        raise MalformedJSON from None
+    except RawPostDataException:
+        # A form: the CSRF check has looked for its token there.
+        raise UnsupportedMediaType from None
+    if len(raw) > limit:
+        raise TooLarge
+    if not raw:
+        return Fields({})
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType
+    return Fields.parse(raw)
 
 
 class _CSRFCheck(CsrfViewMiddleware):

@@ -18,10 +18,11 @@ from ..events import EventId
 from ..exceptions import InvalidRequest, LLMStreamError
 from ..hub import Topic
 from ..log.reading import Page, read_page
+from ..lookup import find_conversation, find_generation
+from ..permissions import get_policy
 from ..readers import Start, resume
 from . import sse
-from .endpoint import Endpoint, json_response, policy
-from .lookup import find_conversation, find_generation
+from .endpoint import Endpoint, json_response
 from .streams import check_streaming, stream_error_response, stream_response
 
 
@@ -77,12 +78,12 @@ def _last_event_id(request: HttpRequest) -> str | None:
 
 
 def _resume_conversation(request: HttpRequest, public_id: str) -> Start | None:
-    conversation = find_conversation(policy().identify(request), public_id)
+    conversation = find_conversation(get_policy().identify(request), public_id)
     return resume(conversation, _last_event_id(request))
 
 
 def _resume_generation(request: HttpRequest, public_id: str) -> Start | None:
-    generation = find_generation(policy().identify(request), public_id)
+    generation = find_generation(get_policy().identify(request), public_id)
     return resume(generation.conversation, _last_event_id(request), generation)
 
 

@@ -6,14 +6,12 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 
+from .. import commands
 from ..engine import Engine
-from ..generations.endings import stop
-from ..generations.prompts import Sent, retry
-from ..models import Generation
-from ..snapshot import generation_object
-from .endpoint import Endpoint, json_response, policy
-from .lookup import find_generation
-from .messages import accepts_stream, answer, begin, sent_object, serving_engine
+from ..generations.prompts import Sent
+from ..permissions import get_policy
+from .endpoint import Endpoint, json_response, read_body
+from .messages import accepts_stream, answer, sent_with_urls, serving_engine
 from .streams import check_streaming
 
 
@@ -22,7 +20,7 @@ class Stop(Endpoint):
 
     async def post(self, request: HttpRequest, generation: str) -> HttpResponseBase:
         """End the generation as stopped; a repeat returns how it has ended."""
-        return json_response({"generation": await self.work(_stop, generation)})
+        return json_response(await self.work(_stop, generation))
 
 
 class Retry(Endpoint):
@@ -36,19 +34,37 @@ class Retry(Endpoint):
         return await answer(request, sent, body, stream=streams)
 
 
-def _writable(request: HttpRequest, public_id: str) -> Generation:
-    requester = policy().identify(request)
-    generation = find_generation(requester, public_id)
-    policy().check_write(requester, generation.conversation)
-    return generation
+class Steer(Endpoint):
+    """``POST generations/<id>/steer/``."""
+
+    async def post(self, request: HttpRequest, generation: str) -> HttpResponseBase:
+        """Hand a message to the generation at work."""
+        return json_response(await self.work(_steer, generation))
 
 
-def _stop(request: HttpRequest, public_id: str) -> dict[str, Any]:
-    ended = stop(_writable(request, public_id).pk)
-    return generation_object(ended, message=ended.message.public_id)
+class ToolCall(Endpoint):
+    """``POST generations/<id>/tool-calls/<call>/``."""
+
+    async def post(self, request: HttpRequest, generation: str, call: str) -> HttpResponseBase:
+        """Approve or deny the call."""
+        return json_response(await self.work(_decide, generation, call))
 
 
-def _retry(request: HttpRequest, engine: Engine, public_id: str) -> tuple[Sent, dict[str, Any]]:
-    sent = retry(_writable(request, public_id).pk)
-    begin(engine, sent)
-    return sent, {} if accepts_stream(request) else sent_object(sent)
+def _stop(request: HttpRequest, generation: str) -> dict[str, Any]:
+    return commands.generation_result(commands.stop(get_policy().identify(request), generation))
+
+
+def _retry(request: HttpRequest, engine: Engine, generation: str) -> tuple[Sent, dict[str, Any]]:
+    sent = commands.retry(get_policy().identify(request), engine, generation)
+    return sent, {} if accepts_stream(request) else sent_with_urls(sent)
+
+
+def _steer(request: HttpRequest, generation: str) -> dict[str, Any]:
+    requester = get_policy().identify(request)
+    return commands.generation_result(commands.steer(requester, generation, read_body(request)))
+
+
+def _decide(request: HttpRequest, generation: str, call: str) -> dict[str, Any]:
+    requester = get_policy().identify(request)
+    decision = read_body(request).text("decision", limit=10)
+    return commands.generation_result(commands.decide(requester, generation, call, decision))

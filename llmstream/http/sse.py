@@ -7,6 +7,7 @@ its line is complete, so anything after it could be lost to a cut.
 from __future__ import annotations
 
 from ..events import WireEvent, encode
+from ..formats import WireFormat
 from ..log.rows import Row
 
 CONTENT_TYPE = "text/event-stream"
@@ -30,6 +31,13 @@ def encode_event(event: WireEvent, event_id: str | None) -> bytes:
     """Frame an event that is not stored; without an id the client keeps the one it has."""
     tail = b"" if event_id is None else b"id: %b\n" % event_id.encode()
     return b"event: %b\ndata: %b\n%b\n" % (event["type"].encode(), encode(event), tail)
+
+
+def _encode_unstored(conversation: str, event: WireEvent, event_id: str | None) -> bytes:
+    return encode_event(event, event_id)
+
+
+FORMAT: WireFormat[bytes] = WireFormat(encode_row, _encode_unstored, b"".join)
 
 
 def encode_retry(milliseconds: int) -> bytes:

@@ -36,7 +36,7 @@ class EventStream:
 
     def __init__(self, engine: Engine, start: Start) -> None:
         self._engine = engine
-        self._reader = Reader(engine.hub, start, sse.encode_row, sse.encode_event)
+        self._reader = Reader(engine.hub, start, sse.FORMAT)
         self._task: asyncio.Task[Any] | None = None
         self._body: AsyncGenerator[bytes, None] | None = None
         self._disconnected = False
@@ -73,7 +73,7 @@ class EventStream:
             async with aclosing(self._reader.chunks()) as chunks:
                 async for chunk in chunks:
                     if opening or chunk:
-                        yield opening + chunk
+                        yield opening + (chunk or b"")
                         opening = b""
                     elif self._engine.loop.time() - self._moved >= heartbeat:
                         yield sse.HEARTBEAT

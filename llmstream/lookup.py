@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-from ..events import PUBLIC_ID_PATTERN
-from ..exceptions import NotFound
-from ..models import Conversation, Generation
-from ..permissions import Requester
-from .endpoint import policy
+from .events import PUBLIC_ID_PATTERN
+from .exceptions import NotFound
+from .models import Conversation, Generation
+from .permissions import Requester, get_policy
 
 _PUBLIC_ID = re.compile(PUBLIC_ID_PATTERN, re.ASCII)
 
@@ -16,7 +15,7 @@ _PUBLIC_ID = re.compile(PUBLIC_ID_PATTERN, re.ASCII)
 def find_conversation(requester: Requester, public_id: str) -> Conversation:
     """Return a conversation that the requester may read; raises NotFound."""
     found = Conversation.objects.filter(public_id=_checked(public_id)).first()
-    if found is None or not policy().can_read(requester, found):
+    if found is None or not get_policy().can_read(requester, found):
         raise NotFound
     return found
 
@@ -25,7 +24,7 @@ def find_generation(requester: Requester, public_id: str) -> Generation:
     """Return a generation of a conversation that the requester may read, with both rows at hand; raises NotFound."""
     generations = Generation.objects.select_related("conversation", "message")
     found = generations.filter(public_id=_checked(public_id)).first()
-    if found is None or not policy().can_read(requester, found.conversation):
+    if found is None or not get_policy().can_read(requester, found.conversation):
         raise NotFound
     return found
 

@@ -1,0 +1,118 @@
+"""What a client may ask for, whatever transport it asks over: permission, validation, the deed, and its outcome.
+
+Each function is a synchronous unit of ORM work. Conversations and generations are named by their public ids; those that
+the requester may not see raise NotFound.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .conf import BUSY_POLICIES, get_settings
+from .engine import Engine
+from .exceptions import GenerationNotSteerable, InvalidRequest, NoSuchToolCall
+from .fields import Fields
+from .generations import endings, prompts
+from .generations.prompts import Prompt, Sent
+from .lookup import find_conversation, find_generation
+from .models import Generation
+from .permissions import Requester, get_policy
+from .snapshot import generation_object, message_object
+
+#: What can become of a tool call that waits for a person.
+DECISIONS = ("approve", "deny")
+
+_CLIENT_ID_LENGTH = 128
+
+
+def send(requester: Requester, engine: Engine, conversation: str, fields: Fields, *, client_id: str = "") -> Sent:
+    """Add a message and have its answer begin on ``engine``.
+
+    ``fields`` are content, client_id, model, busy and parent; ``client_id`` stands in for a missing one.
+    """
+    found = find_conversation(requester, conversation)
+    get_policy().check_write(requester, found)
+    sent = prompts.send(found.pk, _prompt(requester, fields, client_id))
+    _begin(engine, sent)
+    return sent
+
+
+def stop(requester: Requester, generation: str) -> Generation:
+    """End a generation as stopped; one that has ended stays as it is."""
+    return endings.stop(_writable(requester, generation).pk)
+
+
+def retry(requester: Requester, engine: Engine, generation: str) -> Sent:
+    """Answer the same prompt again."""
+    sent = prompts.retry(_writable(requester, generation).pk)
+    _begin(engine, sent)
+    return sent
+
+
+def steer(requester: Requester, generation: str, fields: Fields) -> Generation:
+    """Hand a message to a generation at work, which takes it up at its next model call.
+
+    Raises GenerationNotSteerable when it has ended or makes one call only.
+    """
+    _content(fields)
+    _writable(requester, generation)
+    raise GenerationNotSteerable
+
+
+def decide(requester: Requester, generation: str, call: str, decision: str) -> Generation:
+    """``approve`` or ``deny`` a tool call that waits for it; raises NoSuchToolCall."""
+    _writable(requester, generation)
+    if decision not in DECISIONS:
+        raise InvalidRequest(f"decision must be one of: {', '.join(DECISIONS)}.")
+    raise NoSuchToolCall
+
+
+def sent_object(sent: Sent) -> dict[str, Any]:
+    """Return what clients see of a prompt's outcome. May read the database."""
+    parent = sent.message.parent
+    return {
+        "message": message_object(sent.message, parent=parent.public_id if parent else None, generation=None),
+        "generation": generation_object(sent.generation, message=sent.answer.public_id),
+        "last_event_id": str(sent.before),
+    }
+
+
+def generation_result(generation: Generation) -> dict[str, Any]:
+    """Return what clients see of a command's outcome on a generation."""
+    return {"generation": generation_object(generation, message=generation.message.public_id)}
+
+
+def _begin(engine: Engine, sent: Sent) -> None:
+    """Have a new generation run. Called where it was committed: a client that hangs up now must not orphan it."""
+    if sent.claim:
+        engine.loop.call_soon_threadsafe(engine.start, sent.claim)
+    elif not sent.repeated:
+        engine.loop.call_soon_threadsafe(engine.await_turn, sent.conversation.pk)
+
+
+def _writable(requester: Requester, public_id: str) -> Generation:
+    generation = find_generation(requester, public_id)
+    get_policy().check_write(requester, generation.conversation)
+    return generation
+
+
+def _content(fields: Fields) -> str:
+    content = fields.text("content", limit=get_settings().max_prompt_chars)
+    if not content.strip():
+        raise InvalidRequest("content must not be empty.")
+    return content
+
+
+def _prompt(requester: Requester, fields: Fields, client_id: str) -> Prompt:
+    content = _content(fields)
+    client_id = fields.text("client_id", limit=_CLIENT_ID_LENGTH) or client_id
+    if len(client_id) > _CLIENT_ID_LENGTH or "\0" in client_id:
+        raise InvalidRequest(f"A client id may have at most {_CLIENT_ID_LENGTH} characters.")
+    return Prompt(
+        content=content,
+        client_id=client_id,
+        author=requester.user_or_none,
+        model=fields.text("model", limit=100),
+        busy=fields.text("busy", limit=20, choices=BUSY_POLICIES),
+        parent=fields.text("parent", limit=22),
+    )
