@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from django.db import DatabaseError
 
-from .brokers.base import Broker
+from .brokers.base import Broker, Ephemeral
 from .conf import get_settings, import_setting
 from .database import run_db
 from .events import MESSAGE_END
@@ -49,12 +49,12 @@ class Engine:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.writer = Writer(loop)
-        self.hub = Hub()
+        self.broker: Broker = import_setting(get_settings().broker)(self)
+        self.hub = Hub(on_first=self.broker.follow, on_last=self.broker.unfollow)
         self.runs: dict[int, Run] = {}
         self.streams: set[Stream] = set()
         #: Conversations in which a prompt that came in here waits for its turn.
         self.queued: set[int] = set()
-        self.broker: Broker = import_setting(get_settings().broker)(self.receive)
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
         self._due: dict[str, float] = {}
@@ -79,6 +79,16 @@ class Engine:
             for row in batch.rows:
                 if row.type == MESSAGE_END and row.generation is not None:
                     self._ended(batch.conversation, row.generation)
+
+    def broadcast(self, conversation: int, message: Ephemeral) -> None:
+        """Show an ephemeral message to everybody who has a conversation open, in every process."""
+        self.hear(conversation, message)
+        self.broker.broadcast(conversation, message)
+
+    def hear(self, conversation: int, message: Ephemeral) -> None:
+        """Show an ephemeral message to those who have a conversation open here."""
+        if topic := self.hub.topics.get(conversation):
+            topic.hear(message)
 
     def _ended(self, conversation: int, generation: int) -> None:
         if run := self.runs.pop(generation, None):
@@ -145,6 +155,7 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.broker.aclose()
         self.writer.close()
         _engines().forget(self)
 

@@ -49,6 +49,8 @@ class Topic:
         self.head: int | None = None
         self.gone = False
         self.readers = 0
+        #: Called with each ephemeral message: what is shown at once and never stored.
+        self.listeners: set[Callable[[dict[str, Any]], None]] = set()
         self.heard = monotonic()
         self.fetching = False
         self.incomplete = False
@@ -141,6 +143,11 @@ class Topic:
         waiter.add_done_callback(self._waiters.discard)
         return waiter
 
+    def hear(self, message: dict[str, Any]) -> None:
+        """Hand an ephemeral message to the listeners."""
+        for listener in list(self.listeners):
+            listener(message)
+
     def wake(self) -> None:
         """Let every waiting reader look again."""
         for waiter in list(self._waiters):
@@ -163,10 +170,16 @@ def encode_rows(
 
 
 class Hub:
-    """All topics of one event loop."""
+    """All topics of one event loop.
 
-    def __init__(self) -> None:
+    ``on_first`` is called with a conversation before its first reader begins, ``on_last`` after its last one has left.
+    """
+
+    def __init__(
+        self, on_first: Callable[[int], None] = lambda _: None, on_last: Callable[[int], None] = lambda _: None
+    ) -> None:
         self.topics: dict[int, Topic] = {}
+        self._on_first, self._on_last = on_first, on_last
         self._tasks: set[asyncio.Task[None]] = set()
 
     def follow(self, conversation: int, public_id: str, epoch: int) -> Topic:
@@ -176,6 +189,7 @@ class Hub:
         """
         if (topic := self.topics.get(conversation)) is None:
             topic = self.topics[conversation] = Topic(conversation, public_id, epoch)
+            self._on_first(conversation)
             self._spawn(self._start(topic))
         topic.readers += 1
         return topic
@@ -185,6 +199,7 @@ class Hub:
         topic.readers -= 1
         if not topic.readers and self.topics.get(topic.conversation) is topic:
             del self.topics[topic.conversation]
+            self._on_last(topic.conversation)
 
     def publish(self, batches: Iterable[Batch]) -> None:
         """Hand committed batches to the topics that are followed here."""

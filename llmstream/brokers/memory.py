@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from ..log.rows import Batch
-from .base import Broker
+from .base import Broker, Ephemeral
 
 
 class MemoryBroker(Broker):
     """Carries nothing."""
 
     def publish(self, batches: list[Batch]) -> None:
+        """Do nothing."""
+
+    def broadcast(self, conversation: int, message: Ephemeral) -> None:
+        """Do nothing."""
+
+    def follow(self, conversation: int) -> None:
+        """Do nothing."""
+
+    def unfollow(self, conversation: int) -> None:
+        """Do nothing."""
+
+    async def aclose(self) -> None:
         """Do nothing."""
