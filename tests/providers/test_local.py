@@ -180,6 +180,7 @@ SCRIPT = """
 import asyncio, os, signal, sys
 from llmstream.providers import ChatMessage, ProviderRequest
 from llmstream.providers.local import LocalProvider
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
 provider = LocalProvider(context=256, slots=1)
 request = ProviderRequest("g", "", [ChatMessage("user", "Tell me a story.")], {{"ignore_eos": True}})
 async def main():
