@@ -123,6 +123,12 @@ class GenerationNotSteerable(LLMStreamError):
     status = 409
 
 
+class NoSuchUser(InvalidRequest):
+    """There is no such user."""
+
+    code = "no_such_user"
+
+
 class NoSuchToolCall(NotFound):
     """No such tool call waits for a decision."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -84,6 +85,12 @@ class ConversationPolicy:
     def check_manage(self, requester: Requester, conversation: Conversation) -> None:
         """Raise PermissionDenied unless the requester may rename and delete a conversation visible to them."""
         self._check_role(requester, conversation, {Membership.Role.OWNER})
+
+    def find_user(self, requester: Requester, name: str) -> Any | None:
+        """Return the active user whom somebody invites by name, or None. Whoever owns a conversation may ask."""
+        users = get_user_model()._default_manager
+        found = users.filter(**{users.model.USERNAME_FIELD: name}).first() if name else None
+        return found if found and found.is_active else None
 
     def _check_role(self, requester: Requester, conversation: Conversation, roles: set[Membership.Role]) -> None:
         if self._owns(requester, conversation):

@@ -40,13 +40,12 @@ def message_object(
     status: str | None = None,
 ) -> dict[str, Any]:
     """Return what clients see of a message; ``parts`` and ``status`` override the row as of another position."""
-    author = message.author
     return {
         "id": message.public_id,
         "role": message.role,
         "parts": message.parts if parts is None else parts,
         "parent": parent,
-        "author": None if author is None else {"id": str(author.pk), "name": author.get_username()},
+        "author": user_object(message.author) if message.author else None,
         "status": status or message.status,
         "generation": generation,
         "created_at": _timestamp(message.created_at),
@@ -65,6 +64,11 @@ def generation_object(generation: Generation, *, message: str, status: str | Non
         "finish_reason": (generation.finish_reason or None) if ended else None,
         "error": error_object(generation.error_code) if ended else None,
     }
+
+
+def user_object(user: Any) -> dict[str, str]:
+    """Return what other people see of a user."""
+    return {"id": str(user.pk), "name": user.get_username()}
 
 
 def error_object(code: str) -> dict[str, str] | None:

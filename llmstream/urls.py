@@ -7,6 +7,7 @@ from django.urls import path
 from .http.conversations import ConversationDetail, ConversationList
 from .http.events import ConversationEvents, GenerationEvents
 from .http.generations import Retry, Steer, Stop, ToolCall
+from .http.members import MemberDetail, MemberList
 from .http.messages import Messages
 
 app_name = "llmstream"
@@ -15,6 +16,8 @@ urlpatterns = [
     path("conversations/", ConversationList.as_view(), name="conversations"),
     path("conversations/<str:conversation>/", ConversationDetail.as_view(), name="conversation"),
     path("conversations/<str:conversation>/messages/", Messages.as_view(), name="messages"),
+    path("conversations/<str:conversation>/members/", MemberList.as_view(), name="members"),
+    path("conversations/<str:conversation>/members/<str:user>/", MemberDetail.as_view(), name="member"),
     path("conversations/<str:conversation>/events/", ConversationEvents.as_view(), name="conversation-events"),
     path("generations/<str:generation>/events/", GenerationEvents.as_view(), name="generation-events"),
     path("generations/<str:generation>/stop/", Stop.as_view(), name="generation-stop"),

@@ -6,12 +6,13 @@ from typing import Any
 
 import orjson
 import pytest
+from django.contrib.auth.models import User
 from django.test import AsyncClient
 from django.urls import URLPattern, reverse
 
 from llmstream.database import run_db
 from llmstream.engine import Engine
-from llmstream.models import Conversation, Event
+from llmstream.models import Conversation, Event, Membership
 from llmstream.urls import urlpatterns
 from tests.http.client import TOKEN, browser, own
 from tests.support import ask
@@ -23,6 +24,8 @@ SERVED: dict[str, dict[str, bytes]] = {
     "conversations": {"GET": b"", "POST": b'{"title": "x"}'},
     "conversation": {"GET": b"", "PATCH": b'{"title": "x"}', "DELETE": b""},
     "messages": {"POST": b'{"content": "x"}'},
+    "members": {"GET": b"", "POST": b'{"user": "dave"}'},
+    "member": {"PATCH": b'{"role": "reader"}', "DELETE": b""},
     "conversation-events": {"GET": b""},
     "generation-events": {"GET": b""},
     "generation-stop": {"POST": b""},
@@ -33,6 +36,8 @@ SERVED: dict[str, dict[str, bytes]] = {
 #: What the owner gets where it is no success. A second prompt, a retry and a steering message meet the running
 #: generation, of which only who is let in gets to know.
 EXPECTED = {"messages": (409,), "generation-retry": (409,), "generation-steer": (409,), "tool-call": (404,)}
+#: The key of a member of the conversation in question.
+MEMBER = "4711"
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 ROUTES = urlpatterns
 CASES = [(route, method) for route in ROUTES for method in SERVED.get(route.name or "", {})]
@@ -53,13 +58,14 @@ changing = pytest.mark.parametrize(("route", "method"), CHANGING, ids=named)
 
 def address(route: URLPattern, conversation: str, generation: str) -> str:
     """Return the route's address for these ids; a route of other parts needs a case of its own."""
-    known = {"conversation": conversation, "generation": generation, "call": "x"}
+    known = {"conversation": conversation, "generation": generation, "call": "x", "user": MEMBER}
     return reverse(f"llmstream:{route.name}", kwargs={name: known[name] for name in route.pattern.converters})
 
 
 def foreign() -> tuple[str, str]:
     """Return the ids of a conversation of somebody else's and of its running generation."""
     sent = ask(own("bob"))
+    Membership.objects.create(conversation=sent.conversation, user=User.objects.create(pk=int(MEMBER), username="dave"))
     return sent.conversation.public_id, sent.generation.public_id
 
 
