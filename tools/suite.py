@@ -17,6 +17,8 @@ from tests.services.browser import find_chromium
 
 INSTALL = ("-r", "requirements.txt", "-e", ".[test]")
 NO_TESTS_COLLECTED = 5
+# Most tests wait for servers, browsers and timers, so more of them run at once than there are cores to run on.
+PARALLEL = ("-n", str(2 * min(os.cpu_count() or 1, 4)), "--dist", "loadfile")
 NO_BROWSER = """The browser tests need Chromium or Chrome, and this user may not install it.
 On Debian: apt-get install chromium. Elsewhere: name it in CHROMIUM=/path/to/chrome."""
 # Tests talk to fakes on this machine, whatever the developer's shell is set up for.
@@ -64,7 +66,7 @@ def test(python: Path) -> None:
 def contract(python: Path, label: str) -> None:
     """What holds on every database, on PostgreSQL."""
     arguments = shlex.split(os.environ.get("PYTEST_ARGS", ""))
-    command: list[str | Path] = [python, "-m", "pytest", *arguments]
+    command: list[str | Path] = [python, "-m", "pytest", *PARALLEL, *arguments]
     # A selection such as one file may hold no contract test.
     allowed = (0, NO_TESTS_COLLECTED) if arguments else (0,)
     run(
@@ -79,7 +81,7 @@ def contract(python: Path, label: str) -> None:
 def everything(python: Path, label: str) -> None:
     """The whole suite on SQLite; its live tests start servers on PostgreSQL too."""
     arguments = shlex.split(os.environ.get("PYTEST_ARGS", ""))
-    run(f"pytest, {label}, SQLite: everything", python, "-m", "pytest", *arguments)
+    run(f"pytest, {label}, SQLite: everything", python, "-m", "pytest", *PARALLEL, *arguments)
 
 
 def ensure_chromium() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .api import Api, error_code, prompt
+from .api import Api, Sent, error_code, prompt
 from .clients import http_client
 from .sites.provider import script
 
@@ -20,8 +20,19 @@ ROUTES: list[tuple[str, str]] = [
     ("GET", "generations/{generation}/events/"),
     ("POST", "generations/{generation}/stop/"),
     ("POST", "generations/{generation}/retry/"),
+    ("POST", "generations/{generation}/steer/"),
+    ("POST", "generations/{generation}/tool-calls/{call}/"),
+    ("GET", "conversations/{conversation}/members/"),
+    ("POST", "conversations/{conversation}/members/"),
+    ("PATCH", "conversations/{conversation}/members/{user}/"),
+    ("DELETE", "conversations/{conversation}/members/{user}/"),
     ("GET", "conversations/?before={conversation}"),
 ]
+
+
+def named(sent: Sent) -> dict[str, str]:
+    """What the routes name."""
+    return {"conversation": sent.conversation, "generation": sent.generation, "call": "x", "user": "1"}
 
 
 def bare(response: httpx.Response) -> tuple[int, bytes, set[str]]:
@@ -32,8 +43,8 @@ def bare(response: httpx.Response) -> tuple[int, bytes, set[str]]:
 async def test_foreign_ids_look_like_unknown_ones_on_every_route(carol: Api, dave: Api) -> None:
     sent = await carol.send(script(2, 0))
     await carol.settled(sent.conversation)
-    real = {"conversation": sent.conversation, "generation": sent.generation}
-    made_up = {"conversation": "Z" * 22, "generation": "Z" * 22}
+    real = named(sent)
+    made_up = {**real, "conversation": "Z" * 22, "generation": "Z" * 22}
     for method, route in ROUTES:
         for accept in ("application/json", "text/event-stream"):
             options: dict[str, Any] = {} if method == "GET" else {"json": prompt("x", title="x")}
@@ -101,7 +112,7 @@ async def test_commands_need_the_csrf_token(carol: Api, fault: str) -> None:
     sent = await carol.send(script(2, 0))
     await carol.settled(sent.conversation)
     before = await carol.state(sent.conversation)
-    real = {"conversation": sent.conversation, "generation": sent.generation}
+    real = named(sent)
     for method, route in [("POST", "conversations/"), *ROUTES]:
         if method == "GET":
             continue
