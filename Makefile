@@ -15,10 +15,10 @@ help:
 	@sed -n 's/^# \(demo\|test\|lint\|bench\|clean\) /make \1 /p' Makefile
 
 demo: python
-	@$(PYTHON) tools/demo.py
+	@$(PYTHON) -m tools.demo
 
 test lint bench: python
-	@$(PYTHON) tools/suite.py $@
+	@$(PYTHON) -m tools.suite $@
 
 clean:
 	rm -rf .venv .venv-test .venv-django6 build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

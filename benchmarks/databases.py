@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from tests.services.postgres import PostgresServer
+from tools.services.postgres import PostgresServer
 
 from .machine import tree_cpu_seconds
 from .server import ROOT

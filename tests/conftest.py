@@ -10,8 +10,9 @@ from django.db import connections
 
 from llmstream.database import close_executor
 from llmstream.engine import Engine
+from tools.services.postgres import PostgresServer
+from tools.services.valkey import ValkeyServer
 
-from .services.postgres import PostgresServer
 from .support import PATIENCE, clean_engine
 
 
@@ -19,6 +20,13 @@ from .support import PATIENCE, clean_engine
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server that lives as long as the run."""
     with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """A Valkey server that lives as long as the run; a test that stops or pauses one starts its own."""
+    with ValkeyServer() as server:
         yield server
 
 

@@ -19,7 +19,7 @@ import httpx_sse
 import pytest
 
 import llmstream
-from tests.services.ports import free_port
+from tools.services.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmstream"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-from environment import ROOT, ensure
+from tools.environment import ROOT, ensure
 
 
 def main() -> None:
     """Prepare the environment, then become the demo server."""
     python = ensure(".venv", "-r", "requirements.txt", python=sys.executable)
-    os.execv(python, [str(python), str(ROOT / "tools" / "demo_server.py")])
+    os.chdir(ROOT)
+    os.execv(python, [str(python), "-m", "tools.demo_server"])
 
 
 if __name__ == "__main__":

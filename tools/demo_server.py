@@ -44,7 +44,7 @@ def prepare_model() -> None:
     except (CommandError, OSError) as error:
         print(NO_MODEL.format(error=error), flush=True)
         os.environ["LLMSTREAM_DEMO_MODEL"] = "scripted"
-        os.execv(sys.executable, [sys.executable, __file__])
+        os.execv(sys.executable, [sys.executable, "-m", "tools.demo_server"])
 
 
 def prepare_site() -> None:
@@ -76,7 +76,6 @@ def listen() -> socket.socket:
 def main() -> None:
     """Set up and serve until interrupted."""
     os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     django.setup()
     prepare_model()

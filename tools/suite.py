@@ -10,10 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from environment import ROOT, ensure, interpreters, say
-
-sys.path.insert(0, str(ROOT))
-from tests.services.browser import find_chromium
+from tools.environment import ROOT, ensure, interpreters, say
+from tools.services.browser import find_chromium
 
 INSTALL = ("-r", "requirements.txt", "-e", ".[test]")
 NO_TESTS_COLLECTED = 5

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.live.servers import ROOT, Database, LiveServer
-from tests.services.browser import chromium
+from tools.services.browser import chromium
 
 from .browsing import Chat, Console, Visitor
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import Playwright, expect
 
 from tests.live.servers import LiveServer
-from tests.services.browser import chromium
+from tools.services.browser import chromium
 
 from .browsing import Console, Visitor
 from .conftest import CHROMIUM_ARGS, VisitorFactory

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
-from tests.services.postgres import PostgresServer
+from tools.services.postgres import PostgresServer
 
 from .api import Api
 from .servers import HANDOFF, PLAIN, Database, LiveServer, copy_postgres, copy_sqlite, prepare

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import psycopg
 
-from tests.services.ports import free_port
-from tests.services.postgres import PostgresServer
+from tools.services.ports import free_port
+from tools.services.postgres import PostgresServer
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 START_TIMEOUT: Final = 40.0

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from tests.services.ports import free_port
 from tests.upstream import Upstream
+from tools.services.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

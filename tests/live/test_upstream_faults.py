@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.services.ports import free_port
 from tests.upstream import Upstream
+from tools.services.ports import free_port
 
 from .api import Api, find, generation_of
 from .clients import follow, http_client, read_aiohttp

@@ -1,1 +1,1 @@
-"""Real servers that the tests start themselves, from packages: nothing has to run on the machine beforehand."""
+"""The servers that the tests start themselves do what the tests rely on."""

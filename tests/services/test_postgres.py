@@ -13,13 +13,13 @@ import psutil
 import psycopg
 import pytest
 
-from .postgres import PostgresServer
-from .postgres_files import PostgresError
+from tools.services.postgres import PostgresServer
+from tools.services.server import ServerError
 
 ROOT = Path(__file__).resolve().parents[2]
 ABANDON = """
 import os
-from tests.services.postgres import PostgresServer
+from tools.services.postgres import PostgresServer
 server = PostgresServer()
 server.start()
 print(server.pid, server.data_dir, flush=True)
@@ -81,5 +81,5 @@ def test_server_and_its_files_go_when_the_process_that_started_it_dies() -> None
 
 def test_refused_setting_is_reported_with_what_postgres_said() -> None:
     server = PostgresServer(settings={"max_connections": "many"})
-    with pytest.raises(PostgresError, match="max_connections"), server:
+    with pytest.raises(ServerError, match="max_connections"), server:
         raise AssertionError("started with a setting that makes no sense")

