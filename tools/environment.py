@@ -83,8 +83,8 @@ def _read(file: Path) -> str:
 
 def _fingerprint(python: str, arguments: Sequence[str]) -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    requirements = (ROOT / "requirements.txt").read_text()
-    parts = (os.path.realpath(python), *arguments, requirements, str(project["project"]), str(project["build-system"]))
+    requirements = [file.read_text() for file in sorted(ROOT.glob("requirements*.txt"))]
+    parts = (os.path.realpath(python), *arguments, *requirements, str(project["project"]), str(project["build-system"]))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -121,6 +121,16 @@ def test_close_leaves_no_process_and_no_file() -> None:
     assert not proxy.log.parent.exists()
 
 
+def test_killed_without_our_knowledge_it_starts_again_on_its_port() -> None:
+    with NginxServer([9]) as proxy:
+        psutil.Process(proxy.pid).kill()
+        while proxy.status is None:
+            time.sleep(0.01)
+        proxy.start()
+        assert len(psutil.Process(proxy.pid).children()) == 1
+        assert get(proxy, "/").status_code == 503
+
+
 def test_request_handlers_are_not_root() -> None:
     with NginxServer([9]) as proxy:
         workers = psutil.Process(proxy.pid).children()

@@ -7,11 +7,12 @@ import os
 import re
 import resource
 import signal
+import socket
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from .ports import port_open
+from .ports import free_port
 from .postgres_files import UNPRIVILEGED, account
 from .server import Server, ServerError
 
@@ -42,7 +43,8 @@ class NginxServer(Server):
     abandon_signal = signal.SIGTERM
 
     def __init__(self, upstream: Sequence[int], port: int | None = None, log: Path | None = None) -> None:
-        super().__init__(port, log)
+        super().__init__(log)
+        self.port = port or free_port()
         self.upstream = upstream
 
     @property
@@ -57,8 +59,13 @@ class NginxServer(Server):
         return [program(), "-p", self._home, "-c", "nginx.conf", "-e", "stderr"]
 
     def answers(self) -> bool:
-        """Whether the port is open."""
-        return port_open(self.port)
+        """Whether it answers a request that it turns down by itself: one without Host."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as client:
+                client.sendall(b"HEAD / HTTP/1.1\r\n\r\n")
+                return bool(client.recv(1))
+        except OSError:
+            return False
 
 
 def site(port: int, upstream: Sequence[int]) -> str:

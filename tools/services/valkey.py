@@ -9,6 +9,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
+from .ports import free_port
 from .server import Server, ServerError
 
 
@@ -16,6 +17,10 @@ class ValkeyServer(Server):
     """One server on a loopback port, no password; keeps nothing on disk, so a restarted one is empty."""
 
     name = "Valkey"
+
+    def __init__(self, port: int | None = None, log: Path | None = None) -> None:
+        super().__init__(log)
+        self.port = port or free_port()
 
     @property
     def url(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .ports import port_open
+from .ports import free_port, port_open
 from .server import Server
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -22,7 +22,7 @@ OPTIONS: Final = (
 class WebServer(Server):
     """One uvicorn process on a loopback port that serves the ASGI application ``app``, a dotted path.
 
-    ``env`` goes over this process's environment.
+    ``env`` goes over this process's environment. Requests are logged.
     """
 
     name = "uvicorn"
@@ -30,14 +30,15 @@ class WebServer(Server):
     def __init__(
         self, app: str, env: Mapping[str, str] | None = None, port: int | None = None, log: Path | None = None
     ) -> None:
-        super().__init__(port, log)
+        super().__init__(log)
+        self.port = port or free_port()
         self._app = app
         self._env = {**os.environ, **(env or {})}
 
     def command(self) -> list[str | Path]:
-        """``python -m uvicorn``, saying little."""
+        """``python -m uvicorn`` with OPTIONS."""
         place = ("--host", "127.0.0.1", "--port", str(self.port))
-        return [sys.executable, "-m", "uvicorn", self._app, *place, *OPTIONS, "--no-access-log"]
+        return [sys.executable, "-m", "uvicorn", self._app, *place, *OPTIONS]
 
     def surroundings(self) -> dict[str, Any]:
         """The checkout."""
