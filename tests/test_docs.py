@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 from django.test import override_settings
+from django.utils.module_loading import import_string
 
 from llmstream import checks, events, exceptions
 from llmstream.conf import ModelSettings, Settings
@@ -19,6 +21,8 @@ from llmstream.models import Generation
 from llmstream.permissions import Requester
 from llmstream.providers.base import ChatMessage, Finish, ProviderRequest, Usage
 from llmstream.signals import generation_finished
+from tools.services import nginx, valkey, web, worker
+from tools.services.valkey import ValkeyServer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,7 +53,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff("],
         "providers.md": ["LLMSTREAM", "class Parrot"],
-        "deployment.md": ["sqlite3", "postgresql"],
+        "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS"],
         "settings.md": ["class StaffStart", "@receiver"],
     }
     for path in PAGES:
@@ -63,6 +67,43 @@ def test_links_between_pages_lead_somewhere() -> None:
     for path in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def commands(name: str, program: str) -> list[list[str]]:
+    """Return the commands of a page that start with a program, split as a shell does."""
+    lines = re.findall(rf"^    ({re.escape(program)} .*)$", page(name), re.MULTILINE)
+    assert lines, f"{name} has no {program}"
+    return [shlex.split(line) for line in lines]
+
+
+def test_the_nginx_site_is_the_one_that_tests_and_cluster_run() -> None:
+    assert re.findall(r"```nginx\n(.*?)```", page("docs/deployment.md"), re.DOTALL) == [nginx.SITE.read_text()]
+
+
+def test_the_web_processes_are_those_that_nginx_passes_requests_to() -> None:
+    ports = re.findall(r"server 127\.0\.0\.1:(\d+) ", nginx.SITE.read_text())
+    start = ["uvicorn", "mysite.asgi:application", "--port"]
+    assert commands("docs/deployment.md", "uvicorn") == [[*start, port, *web.OPTIONS] for port in ports]
+
+
+def test_the_worker_is_started_as_in_the_cluster() -> None:
+    assert commands("docs/deployment.md", "python manage.py") == [["python", "manage.py", *worker.OPTIONS]]
+
+
+def test_valkey_is_started_as_in_the_cluster() -> None:
+    (command,) = commands("docs/deployment.md", "valkey-server")
+    assert command == ["valkey-server", *valkey.OPTIONS]
+
+
+async def test_the_example_layer_carries_messages(valkey_server: ValkeyServer) -> None:
+    entry = snippet("docs/deployment.md", "CHANNEL_LAYERS")["CHANNEL_LAYERS"]["default"]
+    assert entry["CONFIG"]["hosts"] == ["redis://127.0.0.1:6379/0"]
+    layer = import_string(entry["BACKEND"])(hosts=[valkey_server.url])
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_send("room", {"type": "news"})
+    assert await layer.receive(channel) == {"type": "news"}
+    await layer.flush()
 
 
 async def test_the_example_provider_answers() -> None:

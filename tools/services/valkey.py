@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from .ports import free_port
 from .server import Server, ServerError
+
+#: Loopback only, nothing on disk.
+OPTIONS: Final = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
 
 
 class ValkeyServer(Server):
@@ -28,9 +32,8 @@ class ValkeyServer(Server):
         return f"redis://127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str | Path]:
-        """The server program without persistence."""
-        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self._home), "save": "", "appendonly": "no"}
-        return [program(), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        """The server program with OPTIONS."""
+        return [program(), *OPTIONS, "--port", str(self.port), "--dir", self._home]
 
     def answers(self) -> bool:
         """Whether it answers a PING."""
