@@ -28,6 +28,7 @@ from .services.worker import Worker
 
 WEB_PROCESSES: Final = 2
 CHECK_INTERVAL: Final = 0.2
+RETRY_DELAY: Final = 1.0
 #: A process that ends more often than this within a minute is not started again.
 MOST_RESTARTS: Final = 5
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -64,10 +65,17 @@ class Cluster:
         webs = [WebServer("project.asgi:application", log=self._log(name)) for name in names]
         site = {**dict(zip(names, webs, strict=True)), "worker": Worker(log=self._log("worker"))}
         for name, server in site.items():
-            self._add(server, name).launch()
+            say(f"==> {name}")
+            self.add(server, name).launch()
         for server in site.values():
             server.wait_ready()
         self.url = self._start(NginxServer([web.port for web in webs], port, self._log("nginx"))).url
+
+    def add(self, server: S, name: str) -> S:
+        """Have ``follow`` watch a server and ``stop`` end it; return it."""
+        self._servers[name] = server
+        self._stack.callback(server.close)
+        return server
 
     def follow(self) -> None:
         """Start again whatever ends, and say so, until interrupted; ServerError when something keeps ending."""
@@ -75,8 +83,7 @@ class Cluster:
             for name, server in self._servers.items():
                 if (status := server.status) is not None:
                     say(f"{name} has ended with status {status}; starting it again. Its log: {server.log}")
-                    self._count(name, server)
-                    server.start()
+                    self._start_again(name, server)
                     say(f"{name} runs again as process {server.pid}.")
             time.sleep(CHECK_INTERVAL)
 
@@ -99,15 +106,22 @@ class Cluster:
         log.unlink(missing_ok=True)
         return log
 
-    def _add(self, server: S, name: str) -> S:
-        self._servers[name] = server
-        self._stack.callback(server.close)
-        return server
-
     def _start(self, server: S) -> S:
         say(f"==> {server.name}")
-        self._add(server, server.name).start()
+        self.add(server, server.name).start()
         return server
+
+    def _start_again(self, name: str, server: Server) -> None:
+        while True:
+            self._count(name, server)
+            try:
+                server.start()
+            except ServerError as error:
+                # PostgreSQL, for one, refuses as long as a process of the killed server has not ended.
+                say(str(error))
+                time.sleep(RETRY_DELAY)
+            else:
+                return
 
     def _count(self, name: str, server: Server) -> None:
         times = self._restarts.setdefault(name, deque(maxlen=MOST_RESTARTS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tools.environment import ROOT, ensure
+from .environment import ROOT, ensure
 
 
 def main() -> None:

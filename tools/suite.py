@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.environment import ROOT, ensure, interpreters, say
-from tools.services.browser import find_chromium
+from .environment import ROOT, ensure, interpreters, say
+from .services.browser import find_chromium
 
 INSTALL = ("-r", "requirements.txt", "-e", ".[test]")
 NO_TESTS_COLLECTED = 5

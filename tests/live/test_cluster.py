@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,9 @@ import psutil
 import pytest
 
 from tests.upstream import Upstream
+from tools.cluster_servers import MOST_RESTARTS, Cluster
 from tools.services.ports import free_port
+from tools.services.server import Server, ServerError
 
 from .api import Api, Sent
 from .clients import CUTS, connect, follow, read_aiohttp
@@ -151,6 +154,31 @@ async def test_what_dies_is_started_again(cluster: ClusterProcess, name: str) ->
     sent = await alice.send("Hello")
     assert "text-delta" in (await hop(alice, sent, times=2)).types
     await alice.stop(sent.generation)
+
+
+class ShortLived(Server):
+    """Ends soon, whoever starts it."""
+
+    name = "mayfly"
+
+    def command(self) -> list[str | Path]:
+        """Live for a tenth of a second."""
+        return ["/bin/sh", "-c", "sleep 0.1; echo tired; exit 3"]
+
+    def answers(self) -> bool:
+        """As long as it lives."""
+        return True
+
+
+def test_what_keeps_dying_is_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ExitStack() as stack:
+        cluster = Cluster(tmp_path, stack)
+        mayfly = cluster.add(ShortLived(tmp_path / "log"), "mayfly")
+        mayfly.start()
+        with pytest.raises(ServerError, match=f"mayfly keeps ending; its log: {tmp_path / 'log'}"):
+            cluster.follow()
+    assert capsys.readouterr().out.count("mayfly has ended with status 3") == MOST_RESTARTS + 1
+    assert mayfly.log.read_text() == "tired\n" * (MOST_RESTARTS + 1)
 
 
 def test_one_directory_has_one_cluster(cluster: ClusterProcess) -> None:
