@@ -29,8 +29,8 @@ from .clients import CUTS, connect, follow, read_aiohttp
 from .history import History, Received, check
 from .servers import ROOT, Account
 
-pytestmark = pytest.mark.timeout(300)  # every start is that of six servers
-PATIENCE = 90.0
+pytestmark = pytest.mark.timeout(450)  # every start is that of six servers
+PATIENCE = 150.0
 # A quarter of a minute: longer than any test reads.
 TOKENS, RATE = 900, 60
 FOREIGN = ("DJANGO", "DATABASE_URL", "REDIS_URL", "LLMSTREAM", "OPENAI")

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import psutil
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 LOG_TAIL = 15
 
