@@ -28,6 +28,7 @@ from ..models import Event, Generation, Message, UsageRecord
 from ..providers.base import Usage
 from ..signals import generation_finished
 from ..snapshot import error_object
+from ..statements import insert, update
 from .claims import history
 from .queries import after_commit, get_generation
 
@@ -170,12 +171,11 @@ def store_ending(
     ending: Ending, end_seq: int, *, conversation: int, message: int, generation: int, user: int | None, model: str
 ) -> None:
     """Write message, generation and ledger; call in the transaction that stores the terminal event at ``end_seq``."""
-    alias = database_alias()
     parts, now = ending.answer.parts, timezone.now()
-    Message.objects.using(alias).filter(pk=message).update(
-        status=ending.status, parts=parts, text=plain_text(parts), end_seq=end_seq
-    )
-    Generation.objects.using(alias).filter(pk=generation).update(
+    update(Message, message, status=ending.status, parts=parts, text=plain_text(parts), end_seq=end_seq)
+    update(
+        Generation,
+        generation,
         status=ending.status,
         end_seq=end_seq,
         finish_reason=ending.finish_reason[:40],
@@ -187,7 +187,7 @@ def store_ending(
         ended_at=now,
     )
     if usage := ending.usage:
-        UsageRecord(
+        record = UsageRecord(
             generation_id=generation,
             conversation_id=conversation,
             user_id=user,
@@ -198,7 +198,8 @@ def store_ending(
             cached_tokens=usage.cached_tokens,
             cost=usage.cost,
             estimated=ending.estimated,
-        ).save(using=alias, force_insert=True)
+        )
+        insert(record)
 
 
 def tell_finished(generation: int) -> None:

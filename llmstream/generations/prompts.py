@@ -23,6 +23,7 @@ from ..models import Conversation, Generation, Message
 from ..providers.base import ChatMessage
 from ..signals import message_created
 from ..snapshot import generation_object, message_object
+from ..statements import insert, is_busy, newest_messages
 from .claims import Claim, branch_to, claim, history, lease_end
 from .endings import Ending, end, interrupt_lapsed
 from .queries import active_generations, after_commit, get_generation
@@ -115,8 +116,9 @@ def _first_outcome(conversation: Conversation, prompt: Prompt) -> Sent | None:
 
 def _make_room(log: LogTransaction, busy: str) -> bool:
     """Apply the policy for a second prompt; return whether the new generation may run now."""
-    if any(generation.status == Status.RUNNING for generation in active_generations(log.conversation)):
-        interrupt_lapsed(log)
+    if not is_busy(log.conversation.pk):
+        return True
+    interrupt_lapsed(log)
     active = active_generations(log.conversation)
     if not active:
         return True
@@ -136,9 +138,7 @@ class _Turns:
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
-        newest = Message.objects.using(database_alias()).filter(conversation=conversation).order_by("-first_seq")
-        fields = "pk", "public_id", "parent", "role", "text"
-        self._rows = list(newest.values_list(*fields)[: get_settings().max_messages])
+        self._rows = newest_messages(conversation.pk, get_settings().max_messages)
 
     def parent(self, asked: str) -> Message | None:
         """Return the message asked for, or the newest one; None in a new conversation. Other fields are deferred."""
@@ -170,7 +170,7 @@ def _add_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -
         first_seq=log.next_seq,
         end_seq=log.next_seq,
     )
-    question.save(force_insert=True)
+    insert(question)
     return question
 
 
@@ -193,14 +193,14 @@ def _answer(
         status=Message.Status.RUNNING,
         first_seq=log.next_seq + ask,
     )
-    answer.save(force_insert=True)
+    insert(answer)
     generation = Generation(
         conversation=log.conversation, message=answer, model=model, attempt=attempt, first_seq=log.next_seq
     )
     if run:
         generation.status, generation.fence = Status.RUNNING, 1
         generation.started_at, generation.lease_expires_at = timezone.now(), lease_end()
-    generation.save(force_insert=True)
+    insert(generation)
     for message in [question, answer] if ask else [answer]:
         _announce(log, message, generation)
     claimed = claim(log, generation, branch) if run else None
