@@ -26,6 +26,8 @@ from .log.rows import Batch, Row
 
 #: A hole longer than this is left to the readers, who page through the database.
 _FILL_ROWS = 1_000
+#: Conversations whose newest positions are remembered, until the stream that a prompt asked for begins.
+_REMEMBERED_HEADS = 4_096
 #: Encoded chunks kept per topic: readers who keep up are at one or two positions.
 _KEPT_CHUNKS = 32
 
@@ -181,16 +183,19 @@ class Hub:
         self.topics: dict[int, Topic] = {}
         self._on_first, self._on_last = on_first, on_last
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Epoch and head of the conversations published last, followed or not; the oldest come first.
+        self._recent: dict[int, tuple[int, int]] = {}
 
-    def follow(self, conversation: int, public_id: str, epoch: int) -> Topic:
+    def follow(self, conversation: int, public_id: str, epoch: int, tail: Batch | None = None) -> Topic:
         """Join the topic of a conversation; every call needs its ``unfollow``.
 
-        The topic is registered before the head is read, so nothing committed in between is missed.
+        The topic is registered before the head is read, so nothing committed in between is missed. With ``tail``, what
+        this process has just committed, the head is known as long as the hub remembers what was published since.
         """
         if (topic := self.topics.get(conversation)) is None:
             topic = self.topics[conversation] = Topic(conversation, public_id, epoch)
             self._on_first(conversation)
-            self._spawn(self._start(topic))
+            self._begin(topic, tail)
         topic.readers += 1
         return topic
 
@@ -204,9 +209,13 @@ class Hub:
     def publish(self, batches: Iterable[Batch]) -> None:
         """Hand committed batches to the topics that are followed here."""
         for batch in batches:
+            known = self._recent.pop(batch.conversation, (0, 0))
+            self._recent[batch.conversation] = max(known, (batch.epoch, batch.rows[-1].seq))
             topic = self.topics.get(batch.conversation)
             if topic is not None and not topic.publish(batch):
                 self._fetch(topic)
+        while len(self._recent) > _REMEMBERED_HEADS:
+            del self._recent[next(iter(self._recent))]
 
     async def poll(self, silent_for: float) -> None:
         """Look in the database for events that no batch announced, for topics that have been silent."""
@@ -224,6 +233,16 @@ class Hub:
                 topic.jump(*found)
             elif found[0] > topic.head:
                 self._fetch(topic)
+
+    def _begin(self, topic: Topic, tail: Batch | None) -> None:
+        epoch, head = self._recent.get(topic.conversation, (0, 0))
+        if tail is None or tail.epoch != epoch:
+            self._spawn(self._start(topic))
+            return
+        topic.start(tail.rows[0].seq - 1, epoch)
+        topic.publish(tail)
+        if topic.head is None or head > topic.head:
+            self._fetch(topic)
 
     async def _start(self, topic: Topic) -> None:
         with suppress(DatabaseError):  # the next poll tries again

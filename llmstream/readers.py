@@ -7,7 +7,7 @@ and a reader that falls behind moves from the second to the first by itself.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 from .conf import get_settings
@@ -17,6 +17,7 @@ from .exceptions import NotFound
 from .formats import Body, WireFormat
 from .hub import Hub, Topic, encode_rows
 from .log.reading import read_page
+from .log.rows import Batch
 from .models import Conversation, Generation
 from .snapshot import snapshot_event
 
@@ -25,7 +26,8 @@ from .snapshot import snapshot_event
 class Start:
     """Where a stream begins: its first events, the position after them, and what it follows.
 
-    ``generation`` limits it to one generation, with whose terminal event it ends.
+    ``generation`` limits it to one generation, with whose terminal event it ends. ``tail`` is what this process has
+    just committed there, so that nothing needs to be read.
     """
 
     conversation: int
@@ -34,6 +36,7 @@ class Start:
     generation: int | None
     seq: int
     preface: tuple[tuple[WireEvent, str | None], ...] = ()
+    tail: Batch | None = None
 
 
 def resume(conversation: Conversation, last_event_id: str | None, generation: Generation | None = None) -> Start | None:
@@ -51,9 +54,11 @@ def resume(conversation: Conversation, last_event_id: str | None, generation: Ge
     return _start(conversation, generation, position.seq)
 
 
-def follow_from(conversation: Conversation, seq: int, generation: Generation | None = None) -> Start:
-    """Begin after a known position, without a snapshot."""
-    return _start(conversation, generation, seq)
+def follow_from(
+    conversation: Conversation, seq: int, generation: Generation | None = None, tail: Batch | None = None
+) -> Start:
+    """Begin after a known position, without a snapshot; ``tail`` is what this process has just committed there."""
+    return replace(_start(conversation, generation, seq), tail=tail)
 
 
 def _unusable(conversation: Conversation, position: EventId) -> str | None:
@@ -114,7 +119,7 @@ class Reader(Generic[Body]):
         """
         start = self._start
         yield self._preface(start)
-        topic = self._topic = self._hub.follow(start.conversation, start.public_id, start.epoch)
+        topic = self._topic = self._hub.follow(start.conversation, start.public_id, start.epoch, start.tail)
         try:
             seq, epoch = start.seq, start.epoch
             while not self.ended:

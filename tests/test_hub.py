@@ -135,6 +135,41 @@ async def test_early_batches_in_the_wrong_order_need_no_poll(hub: Hub) -> None:
     await until(lambda: topic.head == 2, 0.5)
 
 
+async def test_a_tail_just_committed_needs_no_look_at_the_database(hub: Hub) -> None:
+    owner = await run_db(conversation)
+    first, second = await batches(owner, [2, 3])
+    hub.publish([first, second])
+    topic = hub.follow(owner.pk, owner.public_id, owner.epoch, second)
+    assert seen(topic, after=2) == [3, 4, 5]
+    assert not hub._tasks
+    hub.publish(await batches(owner, [1]))
+    assert seen(topic, after=2) == [3, 4, 5, 6]
+
+
+async def test_what_was_published_after_the_tail_is_not_lost(hub: Hub) -> None:
+    owner = await run_db(conversation)
+    first, second, third = await batches(owner, [1, 2, 1])
+    hub.publish([first, third, second])
+    topic = hub.follow(owner.pk, owner.public_id, owner.epoch, first)
+    await until(lambda: topic.head == 4)
+    assert seen(topic) == [1, 2, 3, 4]
+
+
+async def test_a_tail_of_another_epoch_or_long_ago_is_not_taken(hub: Hub) -> None:
+    owner, other = await run_db(conversation), await run_db(conversation)
+    first = await run_db(append, owner)
+    hub.publish([first])
+    await run_db(bump, owner)
+    hub.publish(await batches(owner, [1]))
+    topic = hub.follow(owner.pk, owner.public_id, owner.epoch, first)
+    await until(lambda: topic.head is not None)
+    assert (topic.head, topic.epoch, topic.tail) == (2, 2, 2)
+    forgotten, *_ = await batches(other, [1, 1])
+    topic = hub.follow(other.pk, other.public_id, other.epoch, forgotten)
+    await until(lambda: topic.head is not None)
+    assert topic.head == 2
+
+
 async def test_a_hole_too_long_to_fill_is_left_to_the_readers(hub: Hub) -> None:
     owner = await run_db(conversation)
     topic = await followed(hub, owner)

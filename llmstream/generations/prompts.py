@@ -17,7 +17,7 @@ from ..exceptions import (
     QueueFull,
     UnknownModel,
 )
-from ..log.rows import database_alias
+from ..log.rows import Batch, database_alias
 from ..log.transaction import LogTransaction, locked
 from ..models import Conversation, Generation, Message
 from ..providers.base import ChatMessage
@@ -47,7 +47,8 @@ class Prompt:
 class Sent:
     """The outcome of a prompt: the user's message, its answer's generation, and the position before both.
 
-    ``claim`` is there when the generation may run now; ``repeated`` says that the prompt had been sent before.
+    ``claim`` is there when the generation may run now; ``repeated`` says that the prompt had been sent before. ``tail``
+    are the events that it has brought.
     """
 
     conversation: Conversation
@@ -57,6 +58,7 @@ class Sent:
     before: EventId
     claim: Claim | None = None
     repeated: bool = False
+    tail: Batch | None = None
 
 
 def send(conversation: int, prompt: Prompt) -> Sent:
@@ -204,7 +206,8 @@ def _answer(
     for message in [question, answer] if ask else [answer]:
         _announce(log, message, generation)
     claimed = claim(log, generation, branch) if run else None
-    return Sent(log.conversation, question, answer, generation, before, claimed)
+    tail = Batch(log.conversation.pk, log.conversation.epoch, log.rows)
+    return Sent(log.conversation, question, answer, generation, before, claimed, tail=tail)
 
 
 def _announce(log: LogTransaction, message: Message, generation: Generation) -> None:

@@ -43,7 +43,8 @@ def serving_engine(request: HttpRequest) -> Engine:
 async def answer(request: HttpRequest, sent: Sent, body: dict[str, Any], *, stream: bool) -> HttpResponseBase:
     """Answer with a generation: as a stream from its first event, or with its ids and addresses."""
     if stream:
-        return await stream_response(request, follow_from(sent.conversation, sent.before.seq, sent.generation))
+        start = follow_from(sent.conversation, sent.before.seq, sent.generation, sent.tail)
+        return await stream_response(request, start)
     return json_response(body, status=201)
 
 
