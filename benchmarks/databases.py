@@ -51,7 +51,7 @@ def django_databases(pool: int = 0) -> dict[str, dict[str, Any]]:
             "USER": parts.username,
             "HOST": parts.hostname,
             "PORT": parts.port,
-            "OPTIONS": {"pool": {"min_size": 1, "max_size": pool}} if pool else {},
+            "OPTIONS": {"prepare_threshold": 5, **({"pool": {"min_size": 1, "max_size": pool}} if pool else {})},
         }
     }
 

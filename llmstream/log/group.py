@@ -89,8 +89,7 @@ def _store(writes: Sequence[Write]) -> list[Batch]:
     counts: dict[int, int] = {}
     for write in writes:
         counts[write.conversation] = counts.get(write.conversation, 0) + len(write.drafts)
-    heads = sql.advance(counts)
-    fences = sql.fences([write.generation for write in writes])
+    heads, fences = sql.take(counts, [write.generation for write in writes])
     if lost := {
         write.owner
         for write in writes

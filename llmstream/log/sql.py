@@ -9,11 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from sqlite3 import sqlite_version_info
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 
 from ..models import Conversation, Event, Generation
@@ -31,6 +32,21 @@ _LOCK = f"SELECT {', '.join(_LOCK_FIELDS)} FROM {_CONVERSATION} WHERE id = %s"  
 _MOVE = f"UPDATE {_CONVERSATION} SET head = %s, updated_at = %s WHERE id = %s"  # noqa: S608
 _ROWS_PER_STATEMENT = 500
 
+# PostgreSQL's; %b sends a parameter in binary form.
+# Locked in one order for everybody, so that no two flushes wait for each other.
+_ADVANCE = (
+    f"WITH v AS (SELECT c.id, u.n FROM {_CONVERSATION} AS c"  # noqa: S608
+    " JOIN unnest(%b::bigint[], %b::int[]) AS u (id, n) ON c.id = u.id ORDER BY c.id FOR UPDATE OF c)"
+    f" UPDATE {_CONVERSATION} AS c SET head = c.head + v.n FROM v WHERE c.id = v.id"
+    " RETURNING c.id, c.head, c.epoch"
+)
+_FENCES = f"SELECT id, fence FROM {_GENERATION} WHERE status = 'running' AND id = ANY(%b::bigint[])"  # noqa: S608
+_INSERT = (
+    f"INSERT INTO {_EVENT} ({_COLUMNS})"  # noqa: S608
+    " SELECT v.c, v.s, v.g, v.t, v.d::jsonb, %b FROM"
+    " unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::text[], %b::text[]) AS v (c, s, g, t, d)"
+)
+
 
 class FlushSQL(ABC):
     """What a flush does in one transaction."""
@@ -41,6 +57,10 @@ class FlushSQL(ABC):
     @abstractmethod
     def advance(self, counts: Mapping[int, int]) -> Heads:
         """Lock the conversations and move their heads; a conversation that is gone is left out."""
+
+    def take(self, counts: Mapping[int, int], generations: Sequence[int]) -> tuple[Heads, dict[int, int]]:
+        """Advance the conversations, then tell the fences of the generations."""
+        return self.advance(counts), self.fences(generations)
 
     @abstractmethod
     def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
@@ -146,35 +166,34 @@ class SQLiteSQL(FlushSQL):
 
 
 class PostgreSQL(FlushSQL):
-    """One statement a step, arrays unnested."""
+    """One statement a step, its arrays sent as they are and unnested. Needs psycopg 3.
+
+    Django's own cursors print every value into the text of the statement, which both sides then have to read again.
+    """
 
     def advance(self, counts: Mapping[int, int]) -> Heads:
-        with self.connection.cursor() as cursor:
-            # Locked in one order for everybody, so that no two flushes wait for each other.
-            cursor.execute(
-                f"WITH v AS (SELECT c.id, u.n FROM {_CONVERSATION} AS c"  # noqa: S608
-                " JOIN unnest(%s::bigint[], %s::int[]) AS u (id, n) ON c.id = u.id ORDER BY c.id FOR UPDATE OF c)"
-                f" UPDATE {_CONVERSATION} AS c SET head = c.head + v.n FROM v WHERE c.id = v.id"
-                " RETURNING c.id, c.head, c.epoch",
-                [list(counts), list(counts.values())],
-            )
-            return {pk: (head, epoch) for pk, head, epoch in cursor.fetchall()}
+        with self._cursor() as cursor:
+            cursor.execute(_ADVANCE, [list(counts), list(counts.values())])
+            return _heads(cursor)
 
     def fences(self, generations: Sequence[int]) -> dict[int, int]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT id, fence FROM {_GENERATION} WHERE status = 'running' AND id = ANY(%s)",  # noqa: S608
-                [list(generations)],
-            )
+        with self._cursor() as cursor:
+            cursor.execute(_FENCES, [list(generations)])
             return dict(cursor.fetchall())
+
+    def take(self, counts: Mapping[int, int], generations: Sequence[int]) -> tuple[Heads, dict[int, int]]:
+        # Both in one journey to the server, which still runs the second after the first.
+        with self._cursor() as heads, self._cursor() as fences:
+            with self.connection.wrap_database_errors, self.connection.connection.pipeline():
+                heads.execute(_ADVANCE, [list(counts), list(counts.values())])
+                fences.execute(_FENCES, [list(generations)])
+            return _heads(heads), dict(fences.fetchall())
 
     def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
         flat = [(conversation, row) for conversation, batch in rows.items() for row in batch]
-        with self.connection.cursor() as cursor:
+        with self._cursor() as cursor:
             cursor.execute(
-                f"INSERT INTO {_EVENT} ({_COLUMNS})"  # noqa: S608
-                " SELECT v.c, v.s, v.g, v.t, v.d::jsonb, %s FROM"
-                " unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[]) AS v (c, s, g, t, d)",
+                _INSERT,
                 [
                     now,
                     [conversation for conversation, _ in flat],
@@ -185,11 +204,24 @@ class PostgreSQL(FlushSQL):
                 ],
             )
 
+    def _cursor(self) -> CursorWrapper:
+        """Return a cursor of Django's around one that binds parameters on the server."""
+        wrap = self.connection.make_debug_cursor if self.connection.queries_logged else self.connection.make_cursor
+        return wrap(_driver(self.connection).Cursor(self.connection.connection))
+
+
+def _driver(connection: BaseDatabaseWrapper) -> Any:
+    return connection.Database  # type: ignore[attr-defined]
+
+
+def _heads(cursor: CursorWrapper) -> Heads:
+    return {pk: (head, epoch) for pk, head, epoch in cursor.fetchall()}
+
 
 def flush_sql(alias: str) -> FlushSQL:
     """Return the leanest statements that the database behind ``alias`` understands."""
     connection = connections[alias]
-    if connection.vendor == "postgresql":
+    if connection.vendor == "postgresql" and hasattr(_driver(connection), "Cursor"):  # psycopg 3
         return PostgreSQL(connection)
     if connection.vendor == "sqlite" and sqlite_version_info >= (3, 35):
         return SQLiteSQL(connection)
