@@ -10,8 +10,7 @@ import hashlib
 import re
 import secrets
 import string
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
@@ -52,8 +51,7 @@ def new_public_id() -> str:
     return "".join(digits)
 
 
-@dataclass(frozen=True, slots=True)
-class EventId:
+class EventId(NamedTuple):
     """The position after one event: ``<conversation>.<epoch>.<seq>``, opaque to clients.
 
     ``seq`` is zero-padded, so ids of one epoch sort as text. At most 64 bytes of ``[A-Za-z0-9._-]``.

@@ -59,7 +59,7 @@ class Topic:
         self._early: list[Batch] = []
         self._rows: deque[Row] = deque()
         self._size = 0
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: list[asyncio.Future[None]] = []
         self._chunks: dict[tuple[int, int | None, WireFormat[Any]], Chunk] = {}
 
     @property
@@ -140,9 +140,11 @@ class Topic:
 
     def wait(self) -> asyncio.Future[None]:
         """Return a future that is done at the next wake-up; cancelling it disturbs nobody else."""
+        # Each reader waits once at a time, so at least half of these were given up.
+        if len(self._waiters) > 2 * self.readers + 2:
+            self._waiters = [waiter for waiter in self._waiters if not waiter.done()]
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        waiter.add_done_callback(self._waiters.discard)
+        self._waiters.append(waiter)
         return waiter
 
     def hear(self, message: dict[str, Any]) -> None:
@@ -152,7 +154,8 @@ class Topic:
 
     def wake(self) -> None:
         """Let every waiting reader look again."""
-        for waiter in list(self._waiters):
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
