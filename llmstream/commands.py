@@ -6,6 +6,8 @@ the requester may not see raise NotFound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .conf import BUSY_POLICIES, get_settings
@@ -32,9 +34,7 @@ def send(requester: Requester, engine: Engine, conversation: str, fields: Fields
     """
     found = find_conversation(requester, conversation)
     get_policy().check_write(requester, found)
-    sent = prompts.send(found.pk, _prompt(requester, fields, client_id))
-    _begin(engine, sent)
-    return sent
+    return _begin(engine, partial(prompts.send, found.pk, _prompt(requester, fields, client_id)))
 
 
 def stop(requester: Requester, generation: str) -> Generation:
@@ -44,9 +44,7 @@ def stop(requester: Requester, generation: str) -> Generation:
 
 def retry(requester: Requester, engine: Engine, generation: str) -> Sent:
     """Answer the same prompt again."""
-    sent = prompts.retry(_writable(requester, generation).pk)
-    _begin(engine, sent)
-    return sent
+    return _begin(engine, partial(prompts.retry, _writable(requester, generation).pk))
 
 
 def steer(requester: Requester, generation: str, fields: Fields) -> Generation:
@@ -82,12 +80,20 @@ def generation_result(generation: Generation) -> dict[str, Any]:
     return {"generation": generation_object(generation, message=generation.message.public_id)}
 
 
-def _begin(engine: Engine, sent: Sent) -> None:
-    """Have a new generation run. Called where it was committed: a client that hangs up now must not orphan it."""
+def _begin(engine: Engine, ask: Callable[..., Sent]) -> Sent:
+    """Have a new generation run. Called where it is committed: a client that hangs up now must not orphan it."""
+    sent = None
+    place = engine.turns.reserve()
+    try:
+        sent = ask(run=place)
+    finally:
+        if place and not (sent and sent.claim):
+            engine.turns.release()
     if sent.claim:
-        engine.loop.call_soon_threadsafe(engine.start, sent.claim)
+        engine.loop.call_soon_threadsafe(engine.start_reserved, sent.claim)
     elif not sent.repeated:
-        engine.loop.call_soon_threadsafe(engine.await_turn, sent.conversation.pk)
+        engine.loop.call_soon_threadsafe(partial(engine.await_turn, sent.conversation.pk, ready=sent.ready))
+    return sent
 
 
 def _writable(requester: Requester, public_id: str) -> Generation:

@@ -51,6 +51,10 @@ class Settings:
     policy: str = "llmstream.permissions.ConversationPolicy"
     #: Dotted path of the broker that carries hints between processes.
     broker: str = "llmstream.brokers.memory.MemoryBroker"
+    #: Alias in ``CHANNEL_LAYERS`` of the layer that brokers and runners use.
+    channel_layer: str = "default"
+    #: Dotted path of the runner, which says where generations run.
+    runner: str = "llmstream.runners.local.LocalRunner"
     #: Whether visitors who are not signed in may hold conversations, bound to their session.
     allow_anonymous: bool = False
     #: A second prompt while an answer runs: reject, queue or interrupt.
@@ -64,6 +68,8 @@ class Settings:
     poll_interval: float = 1.0
     #: How often a process looks for lapsed leases and prompts that nobody picked up.
     sweep_interval: float = 5.0
+    #: Generations that one process runs at once; further prompts wait.
+    max_generations: int = 2_000
     #: Shortest and longest time between two commits of the log's writer; it stretches as the event loop fills.
     flush_interval_min: float = 0.008
     flush_interval_max: float = 0.040

@@ -18,18 +18,21 @@ from typing import Any, Protocol
 
 from django.db import DatabaseError
 
-from .brokers.base import Broker, Ephemeral
+from .brokers.base import Broker, Ephemeral, Head
+from .brokers.interests import Interests
 from .conf import get_settings, import_setting
 from .database import run_db
 from .events import MESSAGE_END
-from .exceptions import LeaseLost, NotFound
-from .generations.claims import Claim, claim_next, renew, still_owned
-from .generations.endings import free_queues, sweep
+from .exceptions import LeaseLost
+from .generations.claims import Claim, renew, still_owned
+from .generations.endings import interrupt
 from .generations.run import Run
 from .hub import Hub
 from .log.rows import Batch
 from .log.transaction import events_committed
 from .log.writer import Writer
+from .runners.base import Runner
+from .turns import Turns
 
 logger = logging.getLogger("llmstream")
 
@@ -50,11 +53,12 @@ class Engine:
         self.loop = loop
         self.writer = Writer(loop)
         self.broker: Broker = import_setting(get_settings().broker)(self)
-        self.hub = Hub(on_first=self.broker.follow, on_last=self.broker.unfollow)
+        self.interests = Interests(self.broker)
+        self.hub = Hub(on_first=self.interests.add, on_last=self.interests.remove)
         self.runs: dict[int, Run] = {}
+        self.runner: Runner = import_setting(get_settings().runner)(self)
+        self.turns = Turns(self)
         self.streams: set[Stream] = set()
-        #: Conversations in which a prompt that came in here waits for its turn.
-        self.queued: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
         self._due: dict[str, float] = {}
@@ -80,6 +84,12 @@ class Engine:
                 if row.type == MESSAGE_END and row.generation is not None:
                     self._ended(batch.conversation, row.generation)
 
+    def announce(self, head: Head) -> None:
+        """Learn that another process has committed more than travels in a hint."""
+        self.hub.announce(head.conversation, head.epoch, head.seq)
+        for generation in head.ended:
+            self._ended(head.conversation, generation)
+
     def broadcast(self, conversation: int, message: Ephemeral) -> None:
         """Show an ephemeral message to everybody who has a conversation open, in every process."""
         self.hear(conversation, message)
@@ -93,39 +103,39 @@ class Engine:
     def _ended(self, conversation: int, generation: int) -> None:
         if run := self.runs.pop(generation, None):
             run.cut(LeaseLost())
-        if conversation in self.queued:
-            self.spawn(self._start_next(conversation))
+        self.turns.ended(conversation)
 
     def start(self, claim: Claim) -> None:
         """Run a claimed generation here, detached from whatever asked for it."""
         run = self.runs[claim.generation] = Run(claim, self.writer)
+        self.interests.add(claim.conversation)
         run.task = self.spawn(run())
-        run.task.add_done_callback(lambda _: self._done(claim.generation, run), context=contextvars.Context())
+        run.task.add_done_callback(lambda _: self._done(run), context=contextvars.Context())
         self.wake()
 
-    def await_turn(self, conversation: int) -> None:
-        """Claim the next prompt of a conversation as soon as the one before it has ended."""
-        self.queued.add(conversation)
-        self.spawn(self._start_next(conversation))
-        self.wake()
+    def start_reserved(self, claim: Claim) -> None:
+        """Run a claimed generation in the place that was reserved for it."""
+        self.start(claim)
+        self.turns.release()
 
-    def _done(self, generation: int, run: Run) -> None:
-        if self.runs.get(generation) is run:
-            del self.runs[generation]
+    def await_turn(self, conversation: int, *, ready: bool = True) -> None:
+        """See that the next prompt of a conversation runs, here or elsewhere, when the one before it has ended."""
+        self.turns.wait(conversation, ready=ready)
 
-    async def _start_next(self, conversation: int) -> None:
-        try:
-            claim, waiting = await run_db(claim_next, conversation)
-        except NotFound:
-            self.queued.discard(conversation)
-            return
-        except DatabaseError:
-            logger.warning("A queued prompt could not be claimed; the sweep will try again")
-            return
-        if not waiting:
-            self.queued.discard(conversation)
-        if claim:
-            self.start(claim)
+    def _done(self, run: Run) -> None:
+        if self.runs.get(run.claim.generation) is run:
+            del self.runs[run.claim.generation]
+        self.interests.remove(run.claim.conversation)
+        self.turns.done(run.claim.conversation)
+
+    async def interrupt(self) -> None:
+        """Claim nothing more and end everything that runs here as interrupted, for a process that is asked to end."""
+        self.turns.close()
+        owned = {pk: run.claim.fence for pk, run in self.runs.items()}
+        for run in list(self.runs.values()):
+            run.cut(LeaseLost())
+        await run_db(interrupt, owned)
+        await self.broker.aclose()
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task in a clean context, keep it alive, and log its failure."""
@@ -155,6 +165,7 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.turns.close()
         await self.broker.aclose()
         self.writer.close()
         _engines().forget(self)
@@ -180,11 +191,9 @@ class Engine:
         try:
             await self._keep(sweeping)
             await self.hub.poll(get_settings().poll_interval)
-            for conversation in await run_db(free_queues, list(self.queued)) if self.queued else ():
-                await self._start_next(conversation)
+            await self.turns.look()
             if sweeping:
-                for conversation in await run_db(sweep):
-                    self.await_turn(conversation)
+                await self.turns.sweep()
         except DatabaseError:
             logger.warning("The database could not be polled; trying again")
 

@@ -220,6 +220,16 @@ class Hub:
         while len(self._recent) > _REMEMBERED_HEADS:
             del self._recent[next(iter(self._recent))]
 
+    def announce(self, conversation: int, epoch: int, seq: int) -> None:
+        """Learn how far a conversation's log goes; what is missing here is read."""
+        topic = self.topics.get(conversation)
+        if topic is None or topic.head is None or epoch < topic.epoch:
+            return
+        if epoch > topic.epoch:
+            topic.jump(seq, epoch)
+        elif seq > topic.head:
+            self._fetch(topic)
+
     async def poll(self, silent_for: float) -> None:
         """Look in the database for events that no batch announced, for topics that have been silent."""
         before = monotonic() - silent_for

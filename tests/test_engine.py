@@ -16,6 +16,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from llmstream import engine as engine_module
+from llmstream import turns as turns_module
 from llmstream.database import run_db
 from llmstream.engine import Engine, background_engine, get_engine
 from llmstream.generations.endings import stop
@@ -147,7 +148,7 @@ async def test_a_queued_prompt_starts_when_the_one_before_it_ends(running: Engin
         upstream.finish()
         assert (await ended(second.generation)).status == "completed"
     assert upstream.requests[1].messages[-1].content == "next"
-    assert not running.queued
+    assert not running.turns.queued
 
 
 async def test_a_prompt_queued_in_another_process_starts_without_a_sweep(running: Engine) -> None:
@@ -189,7 +190,7 @@ async def test_the_database_away_for_a_while_loses_nothing(running: Engine, monk
 
         with monkeypatch.context() as patched:
             patched.setattr(engine_module, "still_owned", away)
-            patched.setattr(engine_module, "sweep", away)
+            patched.setattr(turns_module, "sweep", away)
             await until(lambda: asks > 5)
         upstream.say("back")
         upstream.finish()
@@ -247,7 +248,7 @@ async def test_a_deleted_conversation_leaves_nothing_running(running: Engine) ->
         await run_db(Conversation.objects.filter(pk=sent.conversation.pk).delete)
         await within(upstream.closed.wait())
         await until(lambda: not running.runs)
-    assert not running.queued
+    assert not running.turns.queued
 
 
 async def test_the_background_engine_has_a_loop_of_its_own() -> None:
@@ -270,4 +271,4 @@ async def test_every_run_of_many_ends_and_the_engine_is_empty(running: Engine) -
             await run_db(check_log, sent.conversation)
             assert not await run_db(active_generations, sent.conversation)
     await until(lambda: not running.runs)
-    assert not running.queued
+    assert not running.turns.queued

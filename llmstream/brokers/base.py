@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from ..log.rows import Batch
 
@@ -11,11 +12,23 @@ from ..log.rows import Batch
 Ephemeral: TypeAlias = dict[str, Any]
 
 
+class Head(NamedTuple):
+    """How far a conversation's log goes, without its rows, and the generations that have ended on the way there."""
+
+    conversation: int
+    epoch: int
+    seq: int
+    ended: Sequence[int] = ()
+
+
 class Receiver(Protocol):
     """What a broker hands news to, on the engine's event loop."""
 
     def receive(self, batches: list[Batch]) -> None:
         """Take batches that were committed, here or by another process."""
+
+    def announce(self, head: Head) -> None:
+        """Learn that another process has committed more than travels in a hint."""
 
     def hear(self, conversation: int, message: Ephemeral) -> None:
         """Take an ephemeral message to those who have a conversation open."""
@@ -27,6 +40,9 @@ class Broker(ABC):
     One instance per engine, used on its event loop only. A process gets the news of the conversations that it follows.
     No method blocks or raises.
     """
+
+    #: Whether it works over the site's channel layer, so that there must be one.
+    needs_channel_layer: ClassVar[bool] = False
 
     def __init__(self, receiver: Receiver) -> None:
         self.receiver = receiver

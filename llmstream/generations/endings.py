@@ -7,7 +7,7 @@ one transaction. So there is exactly one terminal event, and nothing of the gene
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -104,11 +104,22 @@ def stop(generation: int) -> Generation:
 
 def fail(generation: int, fence: int, code: str) -> None:
     """End a generation as failed if ``fence`` still owns it."""
+    _end_owned(generation, fence, Ending(Status.FAILED, error_code=code))
+
+
+def interrupt(owned: Mapping[int, int]) -> None:
+    """End those of ``{generation: fence}`` that are running under that fence as interrupted."""
+    for generation, fence in owned.items():
+        with suppress(NotFound):
+            _end_owned(generation, fence, Ending(Status.INTERRUPTED))
+
+
+def _end_owned(generation: int, fence: int, ending: Ending) -> None:
     found = get_generation(generation)
     with locked(found.conversation_id) as log:
         found = get_generation(generation)
         if found.status == Status.RUNNING and found.fence == fence:
-            end(log, found, Ending(Status.FAILED, error_code=code))
+            end(log, found, ending)
 
 
 def sweep() -> list[int]:
@@ -128,19 +139,38 @@ def sweep() -> list[int]:
     return _conversations(_next_in_line().filter(created_at__lt=forgotten))
 
 
-def free_queues(conversations: Sequence[int]) -> list[int]:
-    """Return those of the conversations in which a prompt waits and nothing is at work."""
-    return _conversations(_next_in_line().filter(conversation__in=conversations))
+def free_queues(conversations: Sequence[int] | None, limit: int | None = None) -> list[int]:
+    """Return those of the conversations (None: of all) in which a prompt waits and nothing is at work.
+
+    At most ``limit``, those that have waited longest first.
+    """
+    waiting = _next_in_line()
+    if conversations is not None:
+        waiting = waiting.filter(conversation__in=conversations)
+    return _conversations(waiting)[:limit]
+
+
+def queues(conversations: Sequence[int]) -> dict[int, bool]:
+    """Return those of the conversations in which a prompt waits, and for each whether nothing is at work before it."""
+    waiting = _queued().filter(conversation__in=conversations).annotate(free=~Exists(_at_work()))
+    return dict(waiting.order_by("pk").values_list("conversation", "free"))
 
 
 def _next_in_line() -> QuerySet[Generation]:
+    return _queued().filter(~Exists(_at_work()))
+
+
+def _queued() -> QuerySet[Generation]:
+    return Generation.objects.using(database_alias()).filter(status=Status.QUEUED)
+
+
+def _at_work() -> QuerySet[Generation]:
     generations = Generation.objects.using(database_alias())
-    at_work = generations.filter(conversation=OuterRef("conversation"), status__in=(Status.RUNNING, Status.WAITING))
-    return generations.filter(~Exists(at_work), status=Status.QUEUED)
+    return generations.filter(conversation=OuterRef("conversation"), status__in=(Status.RUNNING, Status.WAITING))
 
 
 def _conversations(generations: QuerySet[Generation]) -> list[int]:
-    return list(generations.values_list("conversation", flat=True).order_by("conversation").distinct())
+    return list(dict.fromkeys(generations.values_list("conversation", flat=True).order_by("pk")))
 
 
 def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.utils import timezone
@@ -47,8 +47,8 @@ class Prompt:
 class Sent:
     """The outcome of a prompt: the user's message, its answer's generation, and the position before both.
 
-    ``claim`` is there when the generation may run now; ``repeated`` says that the prompt had been sent before. ``tail``
-    are the events that it has brought.
+    ``claim`` is there when the caller is to run the generation now; ``ready`` says that nothing is at work before it,
+    ``repeated`` that the prompt had been sent before. ``tail`` are the events that it has brought.
     """
 
     conversation: Conversation
@@ -57,12 +57,15 @@ class Sent:
     generation: Generation
     before: EventId
     claim: Claim | None = None
+    ready: bool = False
     repeated: bool = False
     tail: Batch | None = None
 
 
-def send(conversation: int, prompt: Prompt) -> Sent:
+def send(conversation: int, prompt: Prompt, *, run: bool = True) -> Sent:
     """Add a prompt and its generation; a repeated ``client_id`` returns the first outcome.
+
+    Without ``run`` the generation is left queued for somebody else to claim, even when nothing is at work before it.
 
     Raises GenerationInProgress, QueueFull, UnknownModel, IdempotencyConflict, InvalidRequest or NotFound.
     """
@@ -75,14 +78,15 @@ def send(conversation: int, prompt: Prompt) -> Sent:
         parent = turns.parent(prompt.parent)
         before = log.conversation.last_event_id
         question = _add_question(log, parent, prompt)
-        branch = [*turns.branch_to(parent), ChatMessage(question.role, question.text)] if free else []
-        return _answer(log, question, before, branch, model=model, attempt=1, run=free, ask=True)
+        branch = [*turns.branch_to(parent), ChatMessage(question.role, question.text)] if free and run else []
+        sent = _answer(log, question, before, branch, model=model, attempt=1, run=free and run, ask=True)
+        return replace(sent, ready=free)
 
 
-def retry(generation: int) -> Sent:
+def retry(generation: int, *, run: bool = True) -> Sent:
     """Answer the same prompt again after a stop, a failure or an interruption; the old answer stays as a sibling.
 
-    Raises GenerationNotRetryable and what ``send`` raises.
+    ``run`` is as in ``send``. Raises GenerationNotRetryable and what ``send`` raises.
     """
     with locked(get_generation(generation).conversation_id) as log:
         old = get_generation(generation)
@@ -92,7 +96,10 @@ def retry(generation: int) -> Sent:
         before = log.conversation.last_event_id
         branch = history(log.conversation, old.message)
         model = model_key(old.model)
-        return _answer(log, question, before, branch, model=model, attempt=old.attempt + 1, run=free, ask=False)
+        sent = _answer(
+            log, question, before, branch, model=model, attempt=old.attempt + 1, run=free and run, ask=False
+        )
+        return replace(sent, ready=free)
 
 
 def model_key(asked: str) -> str:
