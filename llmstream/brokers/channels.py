@@ -123,7 +123,7 @@ class ChannelsBroker(Broker):
     # Sending
 
     async def _send(self) -> None:
-        while True:
+        while not self._closed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._next_telling - self._now()):
                     await self._news.wait()
@@ -205,7 +205,7 @@ class ChannelsBroker(Broker):
     async def _receive(self) -> None:
         outage = Outage("Receiver")
         await self._opened.wait()
-        while True:
+        while not self._closed:
             try:
                 message = await self._layer.receive(self._channel)
                 outage.over()

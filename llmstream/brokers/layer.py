@@ -56,7 +56,8 @@ class Outage:
     async def pause(self, error: Exception) -> None:
         """Take note of a failure and wait."""
         if not self._delay:
-            logger.warning("%s: the channel layer is away (%s); others hear by polling", self._what, _name(error))
+            logger.warning("%s: the channel layer is away (%s); others hear by polling", self._what, type(error).__name__)
+        logger.debug("%s: a call failed", self._what, exc_info=error)
         self._delay = min(self._delay * 2 or _RETRY_FIRST, _RETRY_MAX)
         await asyncio.sleep(self._delay)
 
@@ -68,6 +69,3 @@ class Outage:
         logger.warning("%s: the channel layer is back", self._what)
         return True
 
-
-def _name(error: Exception) -> str:
-    return type(error).__name__
