@@ -17,6 +17,9 @@ from .conf import BUSY_POLICIES, Settings, get_settings
 from .log.rows import database_alias
 
 _GZIP = "django.middleware.gzip.GZipMiddleware"
+_IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
+_CORE_LAYER = "channels_redis.core.RedisChannelLayer"
+_TASK_RUNNER = "llmstream.runners.tasks.TaskRunner"
 
 
 @register("llmstream")
@@ -55,6 +58,7 @@ def _settings_faults(settings: Settings) -> Iterator[CheckMessage]:
 def _dotted_paths(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "POLICY", settings.policy
     yield "BROKER", settings.broker
+    yield "RUNNER", settings.runner
     for key, model in settings.models.items():
         yield f"MODELS[{key!r}]['PROVIDER']", model.provider
 
@@ -115,3 +119,61 @@ def _server_faults() -> Iterator[CheckMessage]:
             " Content-Encoding header, other middleware that compresses must be told to leave text/event-stream alone.",
             id="llmstream.W006",
         )
+
+
+@register("llmstream")
+def check_processes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E006, W007-W010: what is to work between processes has what it needs for it."""
+    try:
+        settings = get_settings()
+        broker, runner = import_string(settings.broker), import_string(settings.runner)
+    except (ImproperlyConfigured, ImportError, TypeError, ValueError, AttributeError):  # check_settings tells
+        return []
+    faults: list[CheckMessage] = []
+    needed_by = [name for name, part in (("BROKER", broker), ("RUNNER", runner)) if part.needs_channel_layer]
+    if needed_by:
+        faults += _layer_faults(settings.channel_layer, " and ".join(needed_by))
+    if needed_by == ["RUNNER"]:
+        faults.append(
+            Warning(
+                "Generations run in workers, but LLMSTREAM BROKER tells web processes nothing: they find text by polling.",
+                hint="Set LLMSTREAM['BROKER'] = 'llmstream.brokers.channels.ChannelsBroker'.",
+                id="llmstream.W009",
+            )
+        )
+    if settings.runner == _TASK_RUNNER and _task_backend().endswith((".ImmediateBackend", ".DummyBackend")):
+        faults.append(
+            Warning(
+                "The default task backend has no workers, so generations run in the web process, or not at all.",
+                hint="Set TASKS to a backend with workers, or LLMSTREAM['RUNNER'] to the local runner.",
+                id="llmstream.W010",
+            )
+        )
+    return faults
+
+
+def _layer_faults(alias: str, needed_by: str) -> Iterator[CheckMessage]:
+    layer = getattr(django_settings, "CHANNEL_LAYERS", {}).get(alias)
+    if layer is None:
+        yield Error(
+            f"CHANNEL_LAYERS has no {alias!r}, which LLMSTREAM {needed_by} needs.",
+            hint="Configure channels_redis.pubsub.RedisPubSubChannelLayer, or choose the alias by CHANNEL_LAYER.",
+            id="llmstream.E006",
+        )
+    elif layer.get("BACKEND") == _IN_MEMORY_LAYER and not django_settings.DEBUG:
+        yield Warning(
+            "The in-memory channel layer connects nothing: each process has one of its own.",
+            hint="Use channels_redis.pubsub.RedisPubSubChannelLayer.",
+            id="llmstream.W007",
+        )
+    elif layer.get("BACKEND") == _CORE_LAYER:
+        yield Warning(
+            "The core Redis channel layer drops messages at the rate of tokens.",
+            hint="Use channels_redis.pubsub.RedisPubSubChannelLayer.",
+            id="llmstream.W008",
+        )
+
+
+def _task_backend() -> str:
+    tasks = getattr(django_settings, "TASKS", None) or {}
+    return str(tasks.get("default", {}).get("BACKEND", "default.ImmediateBackend"))

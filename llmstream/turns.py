@@ -201,11 +201,14 @@ class Turns:
             await self._claim_free(list(self.queued))
 
     async def _claim_free(self, conversations: Sequence[int] | None) -> None:
+        limit = max(1, self.room)
         try:
-            free = await run_db(free_queues, conversations, limit=max(1, self.room))
+            free = await run_db(free_queues, conversations, limit=limit)
         except DatabaseError:
             logger.warning("The queue could not be read; the sweep will try again")
             return
+        if len(free) == limit:
+            self._passed = True  # there may be more
         for conversation in free:
             await self._claim(conversation)
 

@@ -97,3 +97,48 @@ def test_a_server_that_cannot_stream_is_found() -> None:
 def test_compression_is_told_where_django_garbles_streams() -> None:
     with override_settings(MIDDLEWARE=[GZIP]):
         assert found() == (["W006"] if django.VERSION < (6, 1) else [])
+
+
+CHANNELS = {"BROKER": "llmstream.brokers.channels.ChannelsBroker"}
+WORKERS = {**CHANNELS, "RUNNER": "llmstream.runners.worker.WorkerRunner"}
+PUBSUB = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "layers", "ids"),
+    [
+        (CHANNELS, PUBSUB, []),
+        (WORKERS, PUBSUB, []),
+        (CHANNELS, {}, ["E006"]),
+        (WORKERS, {}, ["E006"]),
+        ({**CHANNELS, "CHANNEL_LAYER": "other"}, PUBSUB, ["E006"]),
+        ({**CHANNELS, "CHANNEL_LAYER": "other"}, {"other": PUBSUB["default"]}, []),
+        (CHANNELS, IN_MEMORY, ["W007"]),
+        (CHANNELS, {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}, ["W008"]),
+        ({"RUNNER": WORKERS["RUNNER"]}, PUBSUB, ["W009"]),
+        ({"RUNNER": "no.such.Runner"}, {}, ["E002"]),
+        ({}, IN_MEMORY, []),
+    ],
+)
+def test_what_is_missing_between_processes_is_found(given: Any, layers: Any, ids: list[str]) -> None:
+    with changed(**given), override_settings(CHANNEL_LAYERS=layers):
+        assert found() == ids
+
+
+def test_the_in_memory_layer_is_fine_in_development() -> None:
+    with changed(**CHANNELS), override_settings(CHANNEL_LAYERS=IN_MEMORY, DEBUG=True):
+        assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "ids"),
+    [
+        (None, ["W010"]),
+        ({"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}, ["W010"]),
+        ({"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}, []),
+    ],
+)
+def test_a_task_backend_without_workers_is_found(tasks: Any, ids: list[str]) -> None:
+    with changed(RUNNER="llmstream.runners.tasks.TaskRunner"), override_settings(TASKS=tasks):
+        assert [number for number in found() if number != "W001"] == ids

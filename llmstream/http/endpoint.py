@@ -10,6 +10,7 @@ import orjson
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.core.exceptions import RequestDataTooBig
+from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.http.request import RawPostDataException, UnreadablePostError
@@ -19,6 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from ..conf import get_settings
 from ..database import release_request_connections, run_db
+from ..engine import Engine, background_engine, get_engine
 from ..exceptions import (
     CSRFFailed,
     DatabaseUnavailable,
@@ -91,7 +93,14 @@ class Endpoint(View):
         would empty a small pool with its like.
         """
         await release_request_connections()
+        if self.request.method not in _SAFE_METHODS:
+            serving_engine(self.request)  # there before the commit, so that the commit becomes known elsewhere
         return await run_db(_checked, func, self.request, *args)
+
+
+def serving_engine(request: HttpRequest) -> Engine:
+    """Return the engine that runs what this request starts; WSGI, without a loop that lives on, gets one of its own."""
+    return get_engine() if isinstance(request, ASGIRequest) else background_engine()
 
 
 def _checked(func: Callable[..., Any], request: HttpRequest, *args: Any) -> Any:

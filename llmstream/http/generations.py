@@ -10,8 +10,8 @@ from .. import commands
 from ..engine import Engine
 from ..generations.prompts import Sent
 from ..permissions import get_policy
-from .endpoint import Endpoint, json_response, read_body
-from .messages import accepts_stream, answer, sent_with_urls, serving_engine
+from .endpoint import Endpoint, json_response, read_body, serving_engine
+from .messages import accepts_stream, answer, sent_with_urls
 from .streams import check_streaming
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 
 from .. import commands
-from ..engine import Engine, background_engine, get_engine
+from ..engine import Engine
 from ..generations.prompts import Sent
 from ..permissions import get_policy
 from ..readers import follow_from
 from . import sse
-from .endpoint import Endpoint, json_response, read_body
+from .endpoint import Endpoint, json_response, read_body, serving_engine
 from .streams import check_streaming, stream_response
 
 
@@ -33,11 +32,6 @@ class Messages(Endpoint):
 def accepts_stream(request: HttpRequest) -> bool:
     """Whether the client asks for the answer in this response."""
     return sse.CONTENT_TYPE in request.headers.get("Accept", "")
-
-
-def serving_engine(request: HttpRequest) -> Engine:
-    """Return the engine that runs what this request starts; WSGI, without a loop that lives on, gets one of its own."""
-    return get_engine() if isinstance(request, ASGIRequest) else background_engine()
 
 
 async def answer(request: HttpRequest, sent: Sent, body: dict[str, Any], *, stream: bool) -> HttpResponseBase:

@@ -46,7 +46,11 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "daphne": ("daphne", "-b", "127.0.0.1", "-p", "{port}", "--verbosity", "0", "{asgi}"),
     "wsgiref": ("django", "runserver", "--noreload", "--nothreading", "127.0.0.1:{port}"),
     "wsgiref-threads": ("django", "runserver", "--noreload", "127.0.0.1:{port}"),
+    "worker": ("django", "runworker", "llmstream-generations"),
+    "task-worker": ("django", "db_worker", "--interval", "0.05"),
 }
+#: Programs that listen on no port: they are there as soon as they take something up.
+WORKERS: Final = ("worker", "task-worker")
 HANDOFF: Final = "tests.live.sites.asgi:application"
 PLAIN: Final = "tests.live.sites.asgi_plain:application"
 
@@ -88,10 +92,10 @@ class Database:
             return cursor.fetchall() if cursor.description else []
 
 
-def prepare(url: str, users: tuple[str, ...] = USERS) -> Database:
+def prepare(url: str, users: tuple[str, ...] = USERS, *, settings: str = "tests.live.sites.base") -> Database:
     """Migrate the empty database at ``url`` and sign the users in."""
     command = [sys.executable, "-m", "tests.live.sites.prepare", *users]
-    done = subprocess.run(command, env=_environment(url), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=_environment(url, settings), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     accounts = json.loads(done.stdout.splitlines()[-1])
     return Database(url, {name: Account(name, **cookies) for name, cookies in accounts.items()})
@@ -165,6 +169,8 @@ class LiveServer:
 
     def wait_ready(self) -> LiveServer:
         """Return once the port is open; raises with the log when the process ends or takes too long."""
+        if self.kind in WORKERS:
+            return self
         deadline = time.monotonic() + START_TIMEOUT
         while time.monotonic() < deadline and self.process is not None and self.process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
