@@ -136,7 +136,7 @@ def check_processes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     if needed_by == ["RUNNER"]:
         faults.append(
             Warning(
-                "Generations run in workers, but LLMSTREAM BROKER tells web processes nothing: they find text by polling.",
+                "Generations run in workers, but LLMSTREAM BROKER carries nothing: readers find their text by polling.",
                 hint="Set LLMSTREAM['BROKER'] = 'llmstream.brokers.channels.ChannelsBroker'.",
                 id="llmstream.W009",
             )

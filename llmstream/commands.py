@@ -82,12 +82,13 @@ def generation_result(generation: Generation) -> dict[str, Any]:
 
 def _begin(engine: Engine, ask: Callable[..., Sent]) -> Sent:
     """Have a new generation run. Called where it is committed: a client that hangs up now must not orphan it."""
-    sent = None
+    claimed = False
     place = engine.turns.reserve()
     try:
         sent = ask(run=place)
+        claimed = sent.claim is not None
     finally:
-        if place and not (sent and sent.claim):
+        if place and not claimed:
             engine.turns.release()
     if sent.claim:
         engine.loop.call_soon_threadsafe(engine.start_reserved, sent.claim)

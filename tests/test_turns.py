@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -31,7 +32,7 @@ class NotingRunner(Runner):
         self.notes.append((conversation, again))
 
 
-ELSEWHERE = {"RUNNER": "tests.test_turns.NotingRunner"}
+ELSEWHERE: dict[str, Any] = {"RUNNER": "tests.test_turns.NotingRunner"}
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +110,7 @@ async def test_a_worker_that_is_full_looks_again_when_it_has_room(transactional_
             for sent in sents:
                 engine.turns.take_up([sent.conversation.pk])
             for number, sent in enumerate(sents, 1):
-                await until(lambda number=number: len(upstream.requests) == number)
+                await until(partial(asked_for, upstream, number))
                 assert len(engine.runs) == 1
                 upstream.finish()
                 assert (await ended(sent.generation)).status == "completed", "oldest first"
@@ -150,6 +151,11 @@ async def test_no_more_than_the_bound_however_many_ask_at_once(running: Engine) 
         for sent in sents:
             assert (await ended(sent.generation)).status == "completed"
     assert most == 3
+
+
+def asked_for(upstream: Upstream, count: int) -> bool:
+    """Whether so many requests have come to the model."""
+    return len(upstream.requests) == count
 
 
 async def left_or_started(engine: Engine) -> Sent:

@@ -1,9 +1,10 @@
 """For several processes: hints over the site's channel layer.
 
-Every engine has one channel, and tells all others in one group which conversations it follows. So a flush is one message
-to each engine that follows any of it, however many conversations are in it, nothing at all where nobody else follows,
-and never comes back to its sender. A layer may lose any of this: what an engine follows is told again every few seconds,
-and readers find holes and silence in the database.
+Every engine has one channel, and tells all others in one group which conversations it follows. So a flush is one
+message to each engine that follows any of it, however many conversations are in it; nothing is sent where nobody else
+follows, and nothing comes back to its sender. A group per conversation would cost ten times as much, since a layer's
+calls are dear and one's own news comes back. A layer may lose any of this: what an engine follows is told again every
+few seconds, and readers find holes and silence in the database.
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ class Outage:
     async def pause(self, error: Exception) -> None:
         """Take note of a failure and wait."""
         if not self._delay:
-            logger.warning("%s: the channel layer is away (%s); others hear by polling", self._what, type(error).__name__)
+            logger.warning(
+                "%s: the channel layer is away (%s); others hear by polling", self._what, type(error).__name__
+            )
         logger.debug("%s: a call failed", self._what, exc_info=error)
         self._delay = min(self._delay * 2 or _RETRY_FIRST, _RETRY_MAX)
         await asyncio.sleep(self._delay)
@@ -68,4 +70,3 @@ class Outage:
         self._delay = 0.0
         logger.warning("%s: the channel layer is back", self._what)
         return True
-

@@ -96,9 +96,7 @@ def retry(generation: int, *, run: bool = True) -> Sent:
         before = log.conversation.last_event_id
         branch = history(log.conversation, old.message)
         model = model_key(old.model)
-        sent = _answer(
-            log, question, before, branch, model=model, attempt=old.attempt + 1, run=free and run, ask=False
-        )
+        sent = _answer(log, question, before, branch, model=model, attempt=old.attempt + 1, run=free and run, ask=False)
         return replace(sent, ready=free)
 
 

@@ -16,7 +16,7 @@ from .base import Host, Runner
 if django.VERSION >= (6, 0):
     from django.tasks import task
 else:
-    from django_tasks import task
+    from django_tasks import task  # type: ignore[no-redef, unused-ignore]
 
 logger = logging.getLogger("llmstream.runners")
 

@@ -95,7 +95,9 @@ class Database:
 def prepare(url: str, users: tuple[str, ...] = USERS, *, settings: str = "tests.live.sites.base") -> Database:
     """Migrate the empty database at ``url`` and sign the users in."""
     command = [sys.executable, "-m", "tests.live.sites.prepare", *users]
-    done = subprocess.run(command, env=_environment(url, settings), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=_environment(url, settings), cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     accounts = json.loads(done.stdout.splitlines()[-1])
     return Database(url, {name: Account(name, **cookies) for name, cookies in accounts.items()})

@@ -137,7 +137,9 @@ async def test_a_stop_elsewhere_closes_the_worker_s_upstream(manned: Cluster) ->
         assert (await manned.there.stop(sent.generation))["status"] == "stopped"
         latencies.append(await asyncio.to_thread(manned.upstream.wait_disconnect, exchange, 10) - asked)
     median = statistics.median(latencies)
-    print(f"stop to upstream closed, over the layer: median {median * 1000:.0f} ms, worst {max(latencies) * 1000:.0f} ms")
+    print(
+        f"stop to upstream closed, over the layer: median {median * 1000:.0f} ms, worst {max(latencies) * 1000:.0f} ms"
+    )
     assert median < GENEROUS
 
 
@@ -222,5 +224,3 @@ async def test_a_worker_that_is_asked_to_end_interrupts_what_it_runs_at_once(alo
     await asyncio.to_thread(alone.upstream.wait_disconnect, exchange)
     state = await alone.here.settled(sent.conversation)
     assert generation_of(state, sent.generation)["status"] == "interrupted"
-
-
