@@ -160,12 +160,12 @@ class Engine:
         """Cancel everything that runs here, as a crash would; for tests and for loops that end before their process."""
         if self._timer:
             self._timer.cancel()
+        self.turns.close()
         events_committed.disconnect(self._committed)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.turns.close()
         await self.broker.aclose()
         self.writer.close()
         _engines().forget(self)
@@ -190,7 +190,8 @@ class Engine:
         """Keep our leases, sweep those of others, poll for news: one after the other, and never twice at once."""
         try:
             await self._keep(sweeping)
-            await self.hub.poll(get_settings().poll_interval)
+            # Half of it: news that the last poll found is no sign that hints come.
+            await self.hub.poll(get_settings().poll_interval / 2)
             await self.turns.look()
             if sweeping:
                 await self.turns.sweep()

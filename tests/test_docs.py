@@ -20,6 +20,7 @@ from llmstream.exceptions import LLMStreamError, PermissionDenied
 from llmstream.models import Generation
 from llmstream.permissions import Requester
 from llmstream.providers.base import ChatMessage, Finish, ProviderRequest, Usage
+from llmstream.runners.worker import GenerationWorker
 from llmstream.signals import generation_finished
 from tools.services import nginx, valkey, web, worker
 from tools.services.valkey import ValkeyServer
@@ -53,7 +54,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff("],
         "providers.md": ["LLMSTREAM", "class Parrot"],
-        "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS"],
+        "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "settings.md": ["class StaffStart", "@receiver"],
     }
     for path in PAGES:
@@ -149,6 +150,12 @@ def test_the_settings_table_is_complete_and_its_defaults_are_true() -> None:
         default = {} if field.default is MISSING else field.default
         text = rows[field.name.upper()]
         assert text.strip('"') == default if isinstance(default, str) else eval(text) == default, field.name
+
+
+def test_a_worker_is_mounted_as_told() -> None:
+    mounted = snippet("docs/deployment.md", "ChannelNameRouter")["application"].application_mapping
+    _, channel = commands("docs/deployment.md", "python manage.py")[0][2:]
+    assert mounted["channel"].application_mapping[channel].consumer_class is GenerationWorker
 
 
 def test_every_key_of_a_model_entry_is_told() -> None:
