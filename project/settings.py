@@ -2,7 +2,7 @@
 
 ``DATABASE_URL``    ``postgres://user:password@host:port/name`` or ``sqlite:///path``; a file in the checkout by default
 ``REDIS_URL``       channel layer shared by several server processes; in memory by default
-``LLMSTREAM_DEMO_RUNNER``   ``worker``: answers run in ``manage.py runworker llmstream-generations``; needs ``REDIS_URL``
+``LLMSTREAM_DEMO_RUNNER``   ``worker``: answers run in ``runworker llmstream-generations``; needs ``REDIS_URL``
 ``OPENAI_API_KEY``, ``OPENAI_BASE_URL``, ``OPENAI_MODEL``   answer with that service instead of the embedded model
 ``LLMSTREAM_DEMO_MODEL``   ``local``, ``openai`` or ``scripted``: which one answers when a prompt names none
 ``DJANGO_DEBUG``, ``DJANGO_SECRET_KEY``, ``DJANGO_ALLOWED_HOSTS``   as in any Django site

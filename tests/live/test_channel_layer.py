@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
@@ -12,9 +13,9 @@ import pytest
 from tools.services.valkey import ValkeyServer
 
 from .api import Api
-from .clients import ends, follow, read_aiohttp, read_httpx
+from .clients import connect, ends, follow, read_aiohttp, read_httpx
 from .conftest import QUICK, Rig
-from .history import check
+from .history import History, check
 from .servers import Database
 from .sites.provider import script
 
@@ -65,12 +66,17 @@ def polling(session_rig: Rig, own_valkey: ValkeyServer) -> Pair:
 
 async def test_news_comes_without_polling(rig: Rig, valkey_server: ValkeyServer) -> None:
     servers = pair(rig, valkey_server, **NO_POLLING)
-    sent = await servers.here.send(script(60, 0.02))
+    sent = await servers.here.send(script(2_000, 0.02))
     call = servers.there.call(f"generations/{sent.generation}/events/")
-    history = await follow(read_aiohttp, call, last_event_id=sent.last_event_id)
-    check(history, sent.generation, await servers.there.stored(sent.conversation, sent.message))
-    deltas = [event for event in history.events if event.type == "text-delta"]
-    assert len(deltas) > 20, "one by one, not all at the end"
+    history = History()
+    seen = itertools.count(1)
+    # What was there already comes as one event; each further one is news.
+    await connect(read_aiohttp, call, history, until=lambda event: event.type == "text-delta" and next(seen) == 20)
+    reading = asyncio.create_task(follow(read_aiohttp, call, history=history))
+    await servers.here.stop(sent.generation)
+    await reading
+    stored = await servers.there.stored(sent.conversation, sent.message)
+    check(history, sent.generation, stored, status="stopped")
 
 
 async def test_a_stop_comes_without_polling(rig: Rig, valkey_server: ValkeyServer) -> None:

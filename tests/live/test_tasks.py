@@ -52,7 +52,8 @@ async def test_prompts_are_tasks_and_have_their_turns_in_order(scene: Scene) -> 
     worker.terminate()
     ((status, count),) = scene.database.execute(TASKS)
     # One for each prompt; a worker that is slow to start may have been reminded of the first.
-    assert (status, count in (3, 4)) == ("SUCCESSFUL", True)
+    assert status == "SUCCESSFUL"
+    assert count >= 3
 
 
 async def test_a_stop_ends_the_task_and_a_crash_leaves_the_rest_to_another_worker(scene: Scene) -> None:
