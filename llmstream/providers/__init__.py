@@ -1,6 +1,7 @@
 """Providers: adapters to model APIs.
 
-``openai.OpenAIProvider``, ``local.LocalProvider`` and ``scripted.ScriptedProvider`` come with llmstream; each is
+``openai.OpenAIProvider``, ``openai_responses.OpenAIResponsesProvider``, ``anthropic.AnthropicProvider``,
+``gemini.GeminiProvider``, ``local.LocalProvider`` and ``scripted.ScriptedProvider`` come with llmstream; each is
 imported from its own module, since each needs packages that a site may not have.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from ..exceptions import ProviderContextExceeded
 from .base import (
     ChatMessage,
+    Cursor,
     Finish,
     Keepalive,
     Provider,
@@ -17,11 +19,13 @@ from .base import (
     ReasoningDelta,
     RefusalDelta,
     ResponseStarted,
+    ResumableProvider,
     Usage,
 )
 
 __all__ = [
     "ChatMessage",
+    "Cursor",
     "Finish",
     "Keepalive",
     "Provider",
@@ -31,5 +35,6 @@ __all__ = [
     "ReasoningDelta",
     "RefusalDelta",
     "ResponseStarted",
+    "ResumableProvider",
     "Usage",
 ]

@@ -76,12 +76,19 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where in the service's own event stream the parts so far end; see ``ResumableProvider``."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Keepalive:
     """The provider gave a sign of life without content (a comment line, an empty chunk)."""
 
 
 #: What a provider yields. A plain ``str`` is a piece of the answer's text.
-ProviderPart: TypeAlias = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Keepalive
+ProviderPart: TypeAlias = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Cursor | Keepalive
 
 
 class Provider(ABC):
@@ -105,3 +112,30 @@ class Provider(ABC):
 
     async def aclose(self) -> None:  # noqa: B027  most providers hold nothing
         """Release connections and engines. Called at most once per event loop; safe to call without use."""
+
+
+class ResumableProvider(Provider):
+    """A provider whose service goes on with an answer while nobody listens.
+
+    Its streams yield ``ResponseStarted`` and, after the parts of every read, a ``Cursor``. What has been stored up to a
+    cursor is told apart from what has not: ``resume`` yields exactly the parts after it. Closing a stream before its
+    end cancels the answer, unless it was detached.
+    """
+
+    @abstractmethod
+    def resume(self, request: ProviderRequest, response_id: str, cursor: int) -> AsyncGenerator[ProviderPart, None]:
+        """Yield the parts after a cursor of an answer that a stream began, here or in another process.
+
+        Raises ``ProviderRejected`` when the service has the answer's stream no longer.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    async def cancel(self, response_id: str) -> None:
+        """End an answer at the service, once or again; raises ProviderError."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def detach(self, response_id: str) -> None:
+        """Leave an answer running when its stream is closed, since another process goes on with it."""
+        raise NotImplementedError

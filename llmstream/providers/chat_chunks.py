@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import orjson
-
-from ..exceptions import ProviderError, ProviderMalformed
-from .base import Finish, Keepalive, ProviderPart, ReasoningDelta, RefusalDelta, ResponseStarted, Usage
+from ..exceptions import ProviderError
+from .base import Finish, RefusalDelta, ResponseStarted, Usage
+from .event_reader import EventReader, checked
 from .failures import stream_failure
 
-_DONE = b"[DONE]"
 
+class ChatChunks(EventReader):
+    """Reads the chunks of one stream."""
 
-class ChatChunks:
-    """Turns the event data of one stream into provider parts, in order; texts that follow each other are joined.
-
-    ``done`` is set by ``[DONE]``, ``finished`` by a finish reason, ``failure`` by an error object or by data that
-    cannot be read. After ``done`` or a failure there is nothing more to read.
-    """
-
-    __slots__ = ("_parts", "_started", "done", "failure", "finished")
+    __slots__ = ("_started",)
 
     def __init__(self) -> None:
-        self.done = False
-        self.finished = False
-        self.failure: ProviderError | None = None
+        super().__init__()
         self._started = False
-        self._parts: list[ProviderPart] = []
 
-    def read(self, events: Sequence[bytes]) -> list[ProviderPart]:
-        """Return the parts that ``events`` hold, a ``Keepalive`` when there are none."""
-        parts = self._parts = []
-        try:
-            for data in events:
-                if data == _DONE:
-                    self.done = True
-                    break
-                self._chunk(orjson.loads(data))
-        except ProviderError as error:
-            self.failure = error
-        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
-            self.failure = ProviderMalformed()
-        return parts or [Keepalive()]
-
-    def _chunk(self, chunk: dict[str, Any]) -> None:
-        if error := chunk.get("error"):
+    def _event(self, event: dict[str, Any]) -> None:
+        if error := event.get("error"):
             raise stream_failure(error)
         if not self._started:
-            self._start(chunk)
-        if choices := chunk.get("choices"):
+            self._start(event)
+        if choices := event.get("choices"):
             choice = choices[0]
             if delta := choice.get("delta"):
                 self._delta(delta)
@@ -60,7 +34,7 @@ class ChatChunks:
                     raise ProviderError
                 self.finished = True
                 self._parts.append(Finish(str(reason)))
-        if usage := chunk.get("usage"):
+        if usage := event.get("usage"):
             self._parts.append(_usage(usage))
 
     def _start(self, chunk: dict[str, Any]) -> None:
@@ -77,35 +51,15 @@ class ChatChunks:
         if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
             self._reasoning(reasoning)
         if refusal := delta.get("refusal"):
-            self._parts.append(RefusalDelta(_checked(refusal)))
-
-    def _text(self, text: str) -> None:
-        parts = self._parts
-        if parts and isinstance(last := parts[-1], str):
-            parts[-1] = last + text
-        else:
-            parts.append(text)
-
-    def _reasoning(self, text: str) -> None:
-        parts = self._parts
-        if parts and isinstance(last := parts[-1], ReasoningDelta):
-            parts[-1] = ReasoningDelta(last.text + text)
-        else:
-            parts.append(ReasoningDelta(_checked(text)))
+            self._parts.append(RefusalDelta(checked(refusal)))
 
     def _list(self, content: list[dict[str, Any]]) -> None:
         """Read content as a list of typed items, which Mistral's reasoning models send."""
         for item in content:
             if text := item.get("text"):
-                self._text(_checked(text))
+                self._text(text)
             for thought in item.get("thinking") or ():
                 self._reasoning(thought["text"])
-
-
-def _checked(text: object) -> str:
-    if isinstance(text, str):
-        return text
-    raise TypeError
 
 
 def _usage(usage: dict[str, Any]) -> Usage:

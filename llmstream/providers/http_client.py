@@ -1,11 +1,10 @@
-"""The HTTP client under the openai package."""
+"""The HTTP client under the packages of the services, all of which speak through httpx2."""
 
 from __future__ import annotations
 
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
-from openai import DefaultAsyncHttpxClient
 
 from .failures import retry_after_ms
 
@@ -13,7 +12,7 @@ try:
     import aiohttp
 
     from .aiohttp_transport import AiohttpTransport
-except ImportError:  # Only the extra ``openai`` brings aiohttp; without it the tokens cost more CPU.
+except ImportError:  # The extras of the services bring aiohttp; without it the tokens cost more CPU.
     LEAN = False
     READ_ERRORS: tuple[type[Exception], ...] = (OSError, httpx2.HTTPError)
 else:
@@ -25,14 +24,21 @@ KEEPALIVE = 4.0
 
 
 class HTTPClients:
-    """Makes HTTP clients, one per event loop, for one base URL.
+    """Makes HTTP clients, one per event loop, for one base URL; ``client`` is the package's class for them.
 
-    Tokens come through aiohttp; where a proxy of the environment is in the way, through the openai package's default.
+    Tokens come through aiohttp; where a proxy of the environment is in the way, through the package's default.
     """
 
     def __init__(
-        self, base_url: httpx2.URL, *, timeout: httpx2.Timeout, max_retry_wait: float, trust_env: bool
+        self,
+        client: type[httpx2.AsyncClient],
+        base_url: httpx2.URL,
+        *,
+        timeout: httpx2.Timeout,
+        max_retry_wait: float,
+        trust_env: bool,
     ) -> None:
+        self._client = client
         self._timeout = timeout
         self._max_retry_wait = max_retry_wait
         self._trust_env = trust_env
@@ -44,13 +50,13 @@ class HTTPClients:
         """Return a client for the running event loop."""
         hooks = {"response": [self._limit_wait]}
         if self._lean:
-            return DefaultAsyncHttpxClient(
+            return self._client(
                 transport=AiohttpTransport(self._ssl_context, KEEPALIVE), timeout=self._timeout, event_hooks=hooks
             )
-        return DefaultAsyncHttpxClient(timeout=self._timeout, event_hooks=hooks, trust_env=self._trust_env)
+        return self._client(timeout=self._timeout, event_hooks=hooks, trust_env=self._trust_env)
 
     async def _limit_wait(self, response: httpx2.Response) -> None:
-        """Keep the openai package from sleeping through a long ``Retry-After``: the caller is told at once instead."""
+        """Keep the package from sleeping through a long ``Retry-After``: the caller is told at once instead."""
         wait = retry_after_ms(response.headers)
         if response.is_error and wait is not None and wait > self._max_retry_wait * 1000:
             response.headers["x-should-retry"] = "false"
