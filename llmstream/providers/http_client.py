@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
@@ -24,14 +25,14 @@ KEEPALIVE = 4.0
 
 
 class HTTPClients:
-    """Makes HTTP clients, one per event loop, for one base URL; ``client`` is the package's class for them.
+    """Makes HTTP clients, one per event loop, for one base URL; ``client`` makes the package's kind of them.
 
     Tokens come through aiohttp; where a proxy of the environment is in the way, through the package's default.
     """
 
     def __init__(
         self,
-        client: type[httpx2.AsyncClient],
+        client: Callable[..., httpx2.AsyncClient],
         base_url: httpx2.URL,
         *,
         timeout: httpx2.Timeout,

@@ -19,15 +19,17 @@ _BETWEEN_SUMMARIES: Final = "\n\n"
 class ResponseEvents(EventReader):
     """Reads the events of one response; with ``cursors``, a ``Cursor`` follows the parts of every read.
 
-    ``response_id`` and ``cursor`` say where reading stands; events up to ``cursor`` are left out.
+    ``response_id`` and ``cursor`` say where reading stands; events up to ``cursor`` are left out. ``ended`` is set once
+    the service has said that the response is over.
     """
 
-    __slots__ = ("_cursors", "_summary", "cursor", "response_id")
+    __slots__ = ("_cursors", "_summary", "cursor", "ended", "response_id")
 
     def __init__(self, *, cursors: bool = False, response_id: str = "", cursor: int = -1) -> None:
         super().__init__()
         self.response_id = response_id
         self.cursor = cursor
+        self.ended = False
         self._cursors = cursors
         self._summary = False
 
@@ -64,6 +66,9 @@ class ResponseEvents(EventReader):
             self._reasoning(_BETWEEN_SUMMARIES)
         self._summary = True
 
+    def _next_content(self, event: dict[str, Any]) -> None:
+        self._summary = False
+
     def _start(self, event: dict[str, Any]) -> None:
         if not self.response_id and (identity := event["response"].get("id")):
             self.response_id = str(identity)
@@ -72,7 +77,7 @@ class ResponseEvents(EventReader):
     def _end(self, event: dict[str, Any]) -> None:
         self._start(event)
         response = event["response"]
-        self.done = True
+        self.done = self.ended = True
         if usage := response.get("usage"):
             self._parts.append(_usage(usage))
         if event["type"] == "response.failed":
@@ -95,6 +100,7 @@ _ACTS: Final[Mapping[str, Callable[[ResponseEvents, dict[str, Any]], None]]] = {
     "response.reasoning_text.delta": ResponseEvents._thought,
     "response.reasoning_summary_text.delta": ResponseEvents._thought,
     "response.reasoning_summary_part.added": ResponseEvents._next_summary,
+    "response.content_part.added": ResponseEvents._next_content,
     "response.completed": ResponseEvents._end,
     "response.incomplete": ResponseEvents._end,
     "response.failed": ResponseEvents._end,

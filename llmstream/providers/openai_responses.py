@@ -1,0 +1,179 @@
+"""Models behind OpenAI's Responses API, in the foreground or in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeAlias
+
+import httpx2
+import openai
+
+from ..exceptions import ProviderError, ProviderRejected, ProviderTimeout, ProviderTruncated
+from .base import ProviderPart, ProviderRequest, ResumableProvider
+from .event_reader import read_answer
+from .openai_service import OpenAIService
+from .response_events import ResponseEvents
+
+logger = logging.getLogger("llmstream.providers")
+
+#: How long the cancelling of an answer may take, which nobody waits for.
+_CANCEL_WAIT = 10.0
+
+_Opening: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
+
+
+class OpenAIResponsesProvider(OpenAIService, ResumableProvider):
+    """Streams answers of the Responses API through the ``openai`` package.
+
+    With ``background`` the service goes on with an answer when its connection is lost, and keeps its events for some
+    minutes. A lost connection is taken up again where it broke, up to ``max_retries`` times without progress; another
+    process does the same by ``resume``. Closing the stream of a background answer cancels it at the service, soon
+    after; ``aclose`` waits for that. Without ``background`` closing the connection is what ends an answer.
+
+    The other options are those of ``OpenAIService``.
+    """
+
+    def __init__(self, *, background: bool = False, max_retries: int = 2, **service: Any) -> None:
+        super().__init__(max_retries=max_retries, **service)
+        self._background = background
+        self._max_retries = max_retries
+        self._detached: set[str] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def stream(self, request: ProviderRequest) -> AsyncGenerator[ProviderPart, None]:
+        """Yield the parts of one answer; see ``Provider.stream``."""
+        reader = ResponseEvents(cursors=self._background)
+        opening = partial(self._open, request)
+        return self._attend(request, opening, reader) if self._background else read_answer(opening, reader)
+
+    def resume(self, request: ProviderRequest, response_id: str, cursor: int) -> AsyncGenerator[ProviderPart, None]:
+        """Yield the parts of a background answer after a cursor, all of them after -1; see ``ResumableProvider``."""
+        reader = ResponseEvents(cursors=True, response_id=response_id, cursor=cursor)
+        return self._attend(request, partial(self._reopen, request, reader), reader)
+
+    async def cancel(self, response_id: str) -> None:
+        """End a background answer, once or again; raises ProviderError."""
+        await self._call(f"the cancelling of {response_id}", lambda client: client.responses.cancel(response_id))
+
+    def detach(self, response_id: str) -> None:
+        """Leave a background answer running when its stream is closed."""
+        self._detached.add(response_id)
+
+    async def aclose(self) -> None:
+        """Let the answers of this event loop that were left be cancelled, and close its connections."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(task for task in list(self._leaving) if task.get_loop() is loop), return_exceptions=True)
+        await super().aclose()
+
+    async def _open(self, request: ProviderRequest) -> httpx2.Response:
+        body: dict[str, Any] = {
+            **request.options,
+            "model": request.model,
+            "input": [{"role": message.role, "content": message.content} for message in request.messages],
+            "stream": True,
+        }
+        if self._background:
+            body["background"] = True
+
+        def ask(client: openai.AsyncOpenAI) -> Awaitable[object]:
+            # The untyped call: the typed one copies every message of the history through its schema.
+            return client.post(
+                "/responses",
+                cast_to=httpx2.Response,
+                body=body,
+                options={"headers": _headers(request)},
+                stream=True,
+                stream_cls=openai.AsyncStream[object],
+            )
+
+        return await self._open_stream(request.generation, ask)
+
+    async def _reopen(self, request: ProviderRequest, reader: ResponseEvents) -> httpx2.Response:
+        async def ask(client: openai.AsyncOpenAI) -> object:
+            stream = await client.responses.retrieve(
+                reader.response_id,
+                stream=True,
+                starting_after=openai.omit if reader.cursor < 0 else reader.cursor,
+                extra_headers=_headers(request),
+            )
+            return stream.response
+
+        return await self._open_stream(request.generation, ask)
+
+    async def _attend(
+        self, request: ProviderRequest, open_response: _Opening, reader: ResponseEvents
+    ) -> AsyncGenerator[ProviderPart, None]:
+        """Read a background answer to its end over as many connections as it takes."""
+        opening = asyncio.ensure_future(open_response())
+        attempts = 0
+        try:
+            while True:
+                before = reader.cursor
+                try:
+                    async with aclosing(read_answer(partial(asyncio.shield, opening), reader)) as parts:
+                        async for part in parts:
+                            yield part
+                except (ProviderTruncated, ProviderTimeout):
+                    if self._is_over(reader, attempts):
+                        raise
+                else:
+                    if self._is_over(reader, attempts):
+                        return
+                attempts = 0 if reader.cursor > before else attempts + 1
+                opening = asyncio.ensure_future(self._regain(request, reader))
+        finally:
+            if reader.ended or (_has_failed(opening) and not reader.response_id):
+                self._detached.discard(reader.response_id)
+            else:
+                self._leave(opening, reader)
+
+    def _is_over(self, reader: ResponseEvents, attempts: int) -> bool:
+        return reader.ended or not reader.response_id or attempts >= self._max_retries
+
+    async def _regain(self, request: ProviderRequest, reader: ResponseEvents) -> httpx2.Response:
+        try:
+            return await self._reopen(request, reader)
+        except ProviderRejected:
+            pass
+        raise ProviderTruncated  # which is what it was before the service did not let us back in
+
+    def _leave(self, opening: asyncio.Future[httpx2.Response], reader: ResponseEvents) -> None:
+        task = asyncio.create_task(self._cancel_left(opening, reader))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _cancel_left(self, opening: asyncio.Future[httpx2.Response], reader: ResponseEvents) -> None:
+        """Cancel an answer that nobody reads any more, which may not even have begun."""
+        try:
+            async with asyncio.timeout(_CANCEL_WAIT):
+                if not reader.response_id:
+                    await _await_id(opening, reader)
+                if reader.response_id not in self._detached:
+                    await self.cancel(reader.response_id)
+        except (ProviderError, TimeoutError):
+            logger.warning("Response %s was left and could not be cancelled", reader.response_id or "without an id")
+        finally:
+            self._detached.discard(reader.response_id)
+            if not opening.cancel() and not _has_failed(opening):
+                await opening.result().aclose()
+
+
+def _has_failed(opening: asyncio.Future[httpx2.Response]) -> bool:
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
+
+
+async def _await_id(opening: asyncio.Future[httpx2.Response], reader: ResponseEvents) -> None:
+    """Read a response that is being opened as far as its id."""
+    async with aclosing(read_answer(partial(asyncio.shield, opening), reader)) as parts:
+        async for _ in parts:
+            if reader.response_id:
+                return
+    raise ProviderTruncated
+
+
+def _headers(request: ProviderRequest) -> dict[str, str]:
+    return {"Accept-Encoding": "identity", "X-Client-Request-Id": request.generation}
