@@ -1,4 +1,7 @@
-"""A fake OpenAI-compatible service over real HTTP, which misbehaves on demand and remembers what it saw.
+"""Fake services over real HTTP, which misbehave on demand and remember what they saw.
+
+One server speaks the Chat Completions and Responses of OpenAI, the Messages of Anthropic and the generateContent of
+Google, told apart by the address of a request.
 
 In a test, in a thread of its own::
 
@@ -31,7 +34,7 @@ The model's name says what happens: a behaviour, and parameters as in a query st
 ``json``       answers 200 with a whole completion instead of a stream
 ``no_usage``   like ``answer``, but turns ``stream_options`` down with status ``code`` (400)
 ``script``     does what ``Upstream.script`` says: bytes (one segment), numbers (seconds to wait), ``RST``, ``FIN``,
-               ``END`` (the last chunk of the body)
+               ``END`` (the last chunk of the body), ``GATE`` (nothing until ``Upstream.pass_gate``)
 =============  ===========================================================================================
 
 Parameters of every behaviour with tokens: ``reasoning=reasoning_content`` (or ``reasoning``) puts two reasoning tokens
@@ -40,7 +43,13 @@ in front, ``refusal=1`` sends a refusal instead of content, ``finish`` (stop), `
 ``split=N`` sends every N bytes of an event as a segment of their own, ``joined=1`` sends everything at once,
 ``linger`` seconds pass between the last event and the end of the body.
 
-Token ``n`` reads ``"tok{n} "`` unless ``huge`` is given.
+Token ``n`` reads ``"tok{n} "`` unless ``huge`` is given. Every API has its own words for ``reasoning``, ``finish`` and
+``error``, and does not have every one of these parameters: see ``upstream_chat``, ``upstream_responses``,
+``upstream_anthropic`` and ``upstream_gemini``.
+
+A response in the background is whole; ``cut`` and ``silent`` befall its first ``faults`` (1) connections, ``cut`` also
+after so many ``bytes``, and both at a gate with ``gate=1``. ``Upstream.backgrounds`` has these responses, each with the
+tokens that were generated.
 """
 
 from __future__ import annotations
@@ -56,9 +65,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from time import monotonic
 
-from .upstream_acts import END, FIN, LAST, RST, Act, Exchange, acts, response
+from .upstream_acts import acts
+from .upstream_gemini import model_of
+from .upstream_responses import Background
+from .upstream_wire import END, FIN, GATE, LAST, RST, Act, Exchange, response
 
-__all__ = ["END", "FIN", "RST", "Act", "Exchange", "Upstream"]
+__all__ = ["END", "FIN", "GATE", "RST", "Act", "Exchange", "Upstream"]
 
 #: Browsers refuse the bad ports of the fetch standard, all of which are below.
 LOWEST_PORT = 10_081
@@ -71,17 +83,25 @@ class Upstream:
         self.exchanges: list[Exchange] = []
         #: What the model ``script`` does.
         self.script: Sequence[Act] = ()
+        #: Background responses by their id.
+        self.backgrounds: dict[str, Background] = {}
         self._listener = listen(port)
         self._news = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="upstream", daemon=True)
         self._connections: set[Connection] = set()
+        self._gates: list[asyncio.Event] = []
         self.accepted = 0
 
     @property
     def url(self) -> str:
         """The base URL to give to a client."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+
+    @property
+    def root(self) -> str:
+        """The same for clients that put the version into the path themselves."""
+        return self.url.removesuffix("/v1")
 
     @property
     def open_connections(self) -> int:
@@ -113,6 +133,24 @@ class Upstream:
         """Wait until the client has closed the connection of a running answer; return when."""
         self._wait(lambda: exchange.disconnected is not None, timeout, "a disconnect")
         return exchange.disconnected or 0.0
+
+    async def pass_gate(self) -> None:
+        """Wait until a client has taken all that stands before a gate, and open it.
+
+        Only for clients on the running event loop: on the loopback interface what has been sent is there, so it takes
+        them some turns of the loop, and no time, to read it. A broken connection would make them forget the rest.
+        """
+        await asyncio.to_thread(self._wait, lambda: bool(self._gates), 5.0, "an answer at a gate")
+        for _ in range(50):
+            await asyncio.sleep(0)
+        self._loop.call_soon_threadsafe(self._gates.pop(0).set)
+
+    async def gate(self) -> None:
+        """Let an answer wait."""
+        opened = asyncio.Event()
+        self._gates.append(opened)
+        self.tell()
+        await opened.wait()
 
     def wait_closed(self, timeout: float = 5.0) -> None:
         """Wait until no connection is open."""
@@ -195,8 +233,10 @@ class Connection(asyncio.Protocol):
             seen = json.dumps([asdict(exchange) for exchange in self._upstream.exchanges]).encode()
             self._send(response(200, seen))
             return
-        parsed = json.loads(body[:length])
-        self._exchange = Exchange(parsed.get("model", ""), parsed, headers, connection=self._number)
+        method, path, _ = request.split(" ")
+        parsed = json.loads(body[:length] or b"{}")
+        model = model_of(path) or parsed.get("model", "")
+        self._exchange = Exchange(model, parsed, headers, connection=self._number, method=method, path=path)
         self._upstream.exchanges.append(self._exchange)
         self._upstream.tell()
         self._task = asyncio.get_running_loop().create_task(self._answer(self._exchange))
@@ -205,10 +245,13 @@ class Connection(asyncio.Protocol):
         self.transport.write(data)
 
     async def _answer(self, exchange: Exchange) -> None:
-        async for act in acts(exchange, self._upstream.exchanges, self._upstream.script):
+        upstream = self._upstream
+        async for act in acts(exchange, upstream.exchanges, upstream.script, upstream.backgrounds):
             if isinstance(act, bytes):
                 self._send(act)
-                self._upstream.tell()
+                upstream.tell()
+            elif act == GATE:
+                await upstream.gate()
             elif isinstance(act, str):
                 exchange.finished = monotonic()
                 self._end(act)

@@ -1,228 +1,201 @@
-"""What the fake upstream sends; see ``upstream`` for the behaviours and their parameters."""
+"""What the fake upstream does about a request; see ``upstream`` for the behaviours and their parameters."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
 from time import monotonic
-from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qsl
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-RST: Final = "rst"
-FIN: Final = "fin"
-END: Final = "end"
+from .upstream_anthropic import Anthropic
+from .upstream_chat import Chat
+from .upstream_gemini import Gemini
+from .upstream_responses import Background, Responses
+from .upstream_wire import END, GATE, HEAD, RST, WORDS, Act, Behaviour, Dialect, Exchange, Piece, http_chunk, response
 
-#: One thing that the server does: send a segment, wait, or end the connection.
-Act: TypeAlias = bytes | float | str
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and what became of it; times are ``time.monotonic()``."""
-
-    model: str
-    body: dict[str, Any]
-    headers: dict[str, str]
-    started: float = field(default_factory=monotonic)
-    #: Tokens written so far.
-    tokens: int = 0
-    #: When the client closed the connection before the answer's end.
-    disconnected: float | None = None
-    #: When the answer had been written whole, or given up by the server itself.
-    finished: float | None = None
-    #: Connections are numbered in the order in which they came.
-    connection: int = 0
+_FOREVER = 3600.0
+#: Behaviours that stop after so many tokens.
+_ENDLESS = {"cut": 2, "unfinished": 2, "broken": 2, "error": 2, "silent": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """What a model's name asks for."""
-
-    name: str
-    parameters: dict[str, str]
-
-    @classmethod
-    def parse(cls, model: str) -> Behaviour:
-        """Read ``name?key=value&key=value``."""
-        name, _, query = model.partition("?")
-        return cls(name, dict(parse_qsl(query, keep_blank_values=True)))
-
-    def number(self, key: str, default: float = 0) -> float:
-        """Return a numeric parameter."""
-        return float(self.parameters.get(key, default))
-
-    def count(self, key: str, default: int = 0) -> int:
-        """Return an integer parameter."""
-        return int(self.parameters.get(key, default))
-
-    def text(self, key: str, default: str = "") -> str:
-        """Return a parameter as it is."""
-        return self.parameters.get(key, default)
-
-
-def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
-    """Build a chunk of a stream; without ``delta`` it has no choices."""
-    choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-    return {
-        "id": "chatcmpl-upstream",
-        "object": "chat.completion.chunk",
-        "created": 1_750_000_000,
-        "model": "fake",
-        "choices": choices,
-        "usage": None,
-        **more,
-    }
-
-
-def event(data: dict[str, Any] | str, newline: str = "\n") -> bytes:
-    """Frame one SSE event."""
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-    return f"data: {text}{newline}{newline}".encode()
-
-
-def http_chunk(body: bytes) -> bytes:
-    """Frame bytes as one chunk of the chunked transfer coding."""
-    return b"%x\r\n%b\r\n" % (len(body), body)
-
-
-HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n"
-    b"x-request-id: req_upstream\r\n\r\n"
-)
-LAST = b"0\r\n\r\n"
-
-
-def token(number: int, behaviour: Behaviour) -> str:
-    """Return the text of a token."""
-    return f"{number}".rjust(behaviour.count("huge"), "x") if behaviour.count("huge") else f"tok{number} "
-
-
-def usage(behaviour: Behaviour, tokens: int) -> dict[str, Any]:
-    """Return the usage figures of an answer."""
-    figures: dict[str, Any] = {
-        "prompt_tokens": 11,
-        "completion_tokens": tokens,
-        "total_tokens": 11 + tokens,
-        "prompt_tokens_details": {"cached_tokens": 4},
-        "completion_tokens_details": {"reasoning_tokens": 2 if behaviour.text("reasoning") else 0},
-    }
-    if cost := behaviour.text("cost"):
-        figures["cost"] = float(cost)
-    return figures
-
-
-async def acts(exchange: Exchange, exchanges: Sequence[Exchange], script: Sequence[Act]) -> AsyncIterator[Act]:
+async def acts(
+    exchange: Exchange, exchanges: Sequence[Exchange], script: Sequence[Act], backgrounds: dict[str, Background]
+) -> AsyncIterator[Act]:
     """Yield what the server does about a request."""
+    path = urlsplit(exchange.path).path
+    if "/responses/" in path:
+        async for act in _about(exchange, path, backgrounds):
+            yield act
+        return
     behaviour = Behaviour.parse(exchange.model)
     if behaviour.name == "script":
         for act in script:
             yield act
         return
-    if refusal := _refusal(behaviour, exchange, exchanges):
+    dialect = _dialect(path)
+    if refusal := _refusal(behaviour, dialect, exchange, exchanges):
         yield refusal
         return
     if behaviour.name == "silent" and not behaviour.count("head", 1):
-        yield 3600.0
-    start = monotonic()
-    events = _split(behaviour, _events(behaviour))
+        yield _FOREVER
+    if exchange.body.get("background"):
+        made = _generate(behaviour, f"resp_{len(backgrounds) + 1}")
+        backgrounds[made.identity] = made
+        async for act in _follow(made, exchange, -1):
+            yield act
+        return
     yield HEAD
+    async for act in _play(_split(behaviour, _events(behaviour, dialect)), exchange, monotonic()):
+        yield act
+    yield behaviour.number("linger")
+    ends: dict[str, Act] = {"cut": behaviour.text("how", RST), "silent": _FOREVER}
+    yield ends.get(behaviour.name, END)
+
+
+def _dialect(path: str) -> Dialect:
+    if path.endswith("/messages"):
+        return Anthropic()
+    if ":streamGenerateContent" in path:
+        return Gemini()
+    return Responses() if path.endswith("/responses") else Chat()
+
+
+async def _play(
+    events: list[tuple[float, Piece]], exchange: Exchange, start: float, until: Background | None = None
+) -> AsyncIterator[Act]:
+    """Send events when they are due, until a response has been cancelled."""
     for due, piece in events:
         if (wait := start + due - monotonic()) > 0:
             yield wait
+        if until and until.cancelled:
+            return
         exchange.tokens += piece.tokens
         for segment in piece.segments:
             yield http_chunk(segment)
             if len(piece.segments) > 1:
                 yield 0.0
-    yield behaviour.number("linger")
-    ends: dict[str, Act] = {"cut": behaviour.text("how", RST), "silent": 3600.0}
-    yield ends.get(behaviour.name, END)
 
 
-def _refusal(behaviour: Behaviour, exchange: Exchange, exchanges: Sequence[Exchange]) -> bytes | None:
+def _generate(behaviour: Behaviour, identity: str) -> Background:
+    """Begin a background response; what the behaviour does wrong is done to the connections that read it."""
+    faulty = behaviour.name in {"cut", "silent"}
+    whole = Behaviour("answer", behaviour.parameters) if faulty else behaviour
+    return Background(identity, behaviour, _events(whole, Responses(identity)))
+
+
+async def _follow(made: Background, exchange: Exchange, after: int) -> AsyncIterator[Act]:
+    """Send the events of a background response after a number, and do what its first ``faults`` connections suffer."""
+    behaviour = made.behaviour
+    made.connections += 1
+    faulty = behaviour.name in {"cut", "silent"} and made.connections <= behaviour.count("faults", 1)
+    events = made.events[after + 1 :]
+    yield HEAD
+    if faulty:
+        events = list(_first(events, behaviour.count("after", _ENDLESS["cut"]), behaviour.count("bytes")))
+    async for act in _play(_split(behaviour, events), exchange, made.started, made):
+        yield act
+    if faulty and behaviour.count("gate"):
+        yield GATE
+    fault: Act = behaviour.text("how", RST) if behaviour.name == "cut" else _FOREVER
+    yield fault if faulty else END
+
+
+def _first(events: list[tuple[float, Piece]], tokens: int, size: int) -> Iterator[tuple[float, Piece]]:
+    """Yield the events up to so many tokens or, if there is a size, so many bytes."""
+    for due, piece in events:
+        if size:
+            data = b"".join(piece.segments)
+            yield due, Piece([data[:size]], piece.tokens if len(data) <= size else 0)
+            if (size := size - len(data)) <= 0:
+                return
+        else:
+            yield due, piece
+            if (tokens := tokens - piece.tokens) <= 0:
+                return
+
+
+async def _about(exchange: Exchange, path: str, backgrounds: dict[str, Background]) -> AsyncIterator[Act]:
+    """Read or cancel a background response."""
+    identity, _, command = path.partition("/responses/")[2].partition("/")
+    made = backgrounds.get(identity)
+    if made is None or made.expired:
+        yield response(400 if made else 404, json.dumps({"error": {"message": WORDS, "type": "fake"}}).encode())
+    elif command == "cancel":
+        if not made.over:
+            made.cancelled = monotonic()
+        yield response(200, json.dumps(made.state()).encode())
+    else:
+        query = parse_qs(urlsplit(exchange.path).query)
+        async for act in _follow(made, exchange, int(query.get("starting_after", ["-1"])[0])):
+            yield act
+
+
+def _refusal(behaviour: Behaviour, dialect: Dialect, exchange: Exchange, exchanges: Sequence[Exchange]) -> bytes | None:
     """Return the answer of a request that gets no stream."""
     if behaviour.name == "html":
         return response(200, b"<!doctype html><title>Sign in</title>", "text/html")
     if behaviour.name == "json":
-        message = {"role": "assistant", "content": "whole"}
-        return response(200, json.dumps({"choices": [{"message": message}]}).encode())
+        return response(200, json.dumps(dialect.whole()).encode())
     if behaviour.name == "no_usage" and "stream_options" in exchange.body:
-        return _error(behaviour.count("code", 400), "Unknown parameter: 'stream_options'.", behaviour)
+        return _error(behaviour.count("code", 400), behaviour, dialect)
     times = behaviour.count("times")
     before = sum(other.model == exchange.model for other in exchanges)
     if behaviour.name == "status" and (not times or before <= times):
-        return _error(behaviour.count("code", 500), "The secret words of the service.", behaviour)
+        return _error(behaviour.count("code", 500), behaviour, dialect)
     return None
 
 
-def _error(status: int, message: str, behaviour: Behaviour) -> bytes:
-    error = {"message": message, "type": "fake", "code": behaviour.text("error") or None}
+def _error(status: int, behaviour: Behaviour, dialect: Dialect) -> bytes:
     headers = {
         name: behaviour.text(key)
         for name, key in (("retry-after", "retry_after"), ("retry-after-ms", "retry_after_ms"))
         if behaviour.text(key)
     }
-    return response(status, json.dumps({"error": error}).encode(), headers=headers)
+    return response(status, json.dumps(dialect.error(status, behaviour)).encode(), headers=headers)
 
 
-def response(
-    status: int, body: bytes, media_type: str = "application/json", headers: dict[str, str] | None = None
-) -> bytes:
-    """Build a whole response."""
-    fields = {"content-type": media_type, "content-length": str(len(body)), "x-request-id": "req_upstream"}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in {**fields, **(headers or {})}.items())
-    return f"HTTP/1.1 {status} Fake\r\n{lines}\r\n".encode() + body
+def _token(number: int, behaviour: Behaviour) -> str:
+    """Return the text of a token."""
+    return f"{number}".rjust(behaviour.count("huge"), "x") if behaviour.count("huge") else f"tok{number} "
 
 
-@dataclass(slots=True)
-class Piece:
-    """Bytes that go out together, in one segment or several, and how many tokens they hold."""
-
-    segments: list[bytes]
-    tokens: int = 0
-
-
-def _events(behaviour: Behaviour) -> list[tuple[float, Piece]]:
+def _events(behaviour: Behaviour, dialect: Dialect) -> list[tuple[float, Piece]]:
     """Return the events of a stream and when each is due, in seconds from the start."""
     newline = "\r\n" if behaviour.count("crlf") else "\n"
+    comment = f": hello{newline}{newline}".encode() if behaviour.count("comments") else b""
     rate, first = behaviour.number("rate"), behaviour.number("first")
-    endless = {"cut": 2, "unfinished": 2, "broken": 2, "error": 2, "silent": 2}
-    tokens = (
-        behaviour.count("after", endless[behaviour.name]) if behaviour.name in endless else behaviour.count("tokens", 5)
-    )
-    field_name = "refusal" if behaviour.count("refusal") else "content"
+    endless = behaviour.name in _ENDLESS
+    tokens = behaviour.count("after", _ENDLESS[behaviour.name]) if endless else behaviour.count("tokens", 5)
     found: list[tuple[float, Piece]] = []
 
-    def add(data: dict[str, Any] | str, due: float, count: int = 0) -> None:
-        comment = f": hello{newline}{newline}".encode() if behaviour.count("comments") else b""
-        found.append((due, Piece([comment + event(data, newline)], count)))
+    def add(said: Sequence[dict[str, Any] | str], due: float, count: int = 0) -> None:
+        for data in said:
+            if isinstance(dialect, Responses) and isinstance(data, dict):
+                data = {**data, "sequence_number": len(found)}
+            found.append((due, Piece([comment + dialect.frame(data, newline)], count)))
 
-    add(chunk({"role": "assistant", "content": ""}), 0.0)
-    if reasoning := behaviour.text("reasoning"):
+    add(dialect.begin(behaviour), 0.0)
+    if behaviour.text("reasoning"):
         for thought in ("think ", "hard"):
-            add(chunk({reasoning: thought}), first)
+            add(dialect.thought(thought, behaviour), first)
     for number in range(tokens):
         due = first + (number / rate if rate else 0.0)
-        add(chunk({field_name: token(number, behaviour)}), due, 1)
+        add(dialect.token(_token(number, behaviour), behaviour), due, 1)
     end = found[-1][0]
     if behaviour.name == "broken":
-        add('{"id": "chatcmpl-upstream", "choices": [', end)
+        add(['{"id": "upstream", "type": "'], end)
     elif behaviour.name == "error":
-        error = {"message": "The secret words of the service.", "code": behaviour.text("error", "server_error")}
-        in_chunk = chunk({"content": ""}, "error", error=error) if behaviour.count("chunk") else {"error": error}
-        add(in_chunk, end)
-    elif behaviour.name not in endless:
-        add(chunk({}, behaviour.text("finish", "stop")), end)
-        if behaviour.count("usage", 1):
-            add(chunk(usage=usage(behaviour, tokens)), end)
-        if behaviour.count("done", 1):
-            add("[DONE]", end)
+        add(dialect.failure(behaviour), end)
+    elif not endless:
+        add(dialect.end(tokens, behaviour), end)
     return found
 
 
 def _split(behaviour: Behaviour, events: list[tuple[float, Piece]]) -> list[tuple[float, Piece]]:
     """Cut events into segments, or put them all into one."""
+    if not events:
+        return events
     if behaviour.count("joined"):
         whole = b"".join(segment for _, piece in events for segment in piece.segments)
         return [(events[-1][0], Piece([whole], sum(piece.tokens for _, piece in events)))]

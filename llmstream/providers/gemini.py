@@ -40,7 +40,7 @@ _END_WAIT: Final = 5.0
 _CONNECTIONS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
 
 #: What the package makes of data that is no JSON, or of another shape than its types.
-_MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError)
+_MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 _FAILURES: Final = (errors.APIError, httpx2.HTTPError, OSError, GoogleAuthError, *_MALFORMED)
 
 #: Where the responses go that the call at hand opens.

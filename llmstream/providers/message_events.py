@@ -62,8 +62,8 @@ class MessageEvents(EventReader):
             return
         if explanation := (delta.get("stop_details") or {}).get("explanation"):
             self._parts.append(RefusalDelta(checked(explanation)))
-        self.finished = True
         self._parts += [_usage(self._usage), Finish(_REASONS.get(reason, str(reason)))]
+        self.finished = True
 
 
 def _usage(usage: dict[str, Any]) -> Usage:

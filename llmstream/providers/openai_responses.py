@@ -113,26 +113,25 @@ class OpenAIResponsesProvider(OpenAIService, ResumableProvider):
         try:
             while True:
                 before = reader.cursor
+                lost: ProviderError | None = None
                 try:
                     async with aclosing(read_answer(partial(asyncio.shield, opening), reader)) as parts:
                         async for part in parts:
                             yield part
-                except (ProviderTruncated, ProviderTimeout):
-                    if self._is_over(reader, attempts):
-                        raise
-                else:
-                    if self._is_over(reader, attempts):
-                        return
-                attempts = 0 if reader.cursor > before else attempts + 1
+                except (ProviderTruncated, ProviderTimeout) as error:
+                    lost = error
+                attempts = 1 if reader.cursor > before else attempts + 1
+                if reader.ended or not reader.response_id or _has_failed(opening) or attempts > self._max_retries:
+                    break
                 opening = asyncio.ensure_future(self._regain(request, reader))
+            if lost:
+                raise lost
         finally:
-            if reader.ended or (_has_failed(opening) and not reader.response_id):
+            # An answer that could not be opened is not ours: it has not begun, or another attempt may get at it.
+            if reader.ended or (_has_failed(opening) and not attempts):
                 self._detached.discard(reader.response_id)
             else:
                 self._leave(opening, reader)
-
-    def _is_over(self, reader: ResponseEvents, attempts: int) -> bool:
-        return reader.ended or not reader.response_id or attempts >= self._max_retries
 
     async def _regain(self, request: ProviderRequest, reader: ResponseEvents) -> httpx2.Response:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from llmstream.exceptions import ProviderError
 from llmstream.providers import ChatMessage, Keepalive, Provider, ProviderPart, ProviderRequest
 
+SECRET = "secret"  # Every error text of the fake service and the key contain it.
 PROMPT = (ChatMessage("system", "Be brief."), ChatMessage("user", "Say something."))
 
 
@@ -43,3 +44,12 @@ def text(parts: Sequence[ProviderPart]) -> str:
 def of_type(parts: Sequence[ProviderPart], kind: type) -> list[Any]:
     """Return the parts of one type."""
     return [part for part in parts if isinstance(part, kind)]
+
+
+def assert_silent(error: ProviderError, log: str) -> None:
+    """Nothing of the service or the key is in an error, in what hangs on it, or in our log."""
+    assert error.message == (type(error).__doc__ or "").strip()
+    assert error.__context__ is None
+    assert error.__cause__ is None
+    assert SECRET not in str(vars(error))
+    assert SECRET not in log

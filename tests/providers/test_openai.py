@@ -11,7 +11,8 @@ import pytest
 from llmstream.providers import ChatMessage, Finish, Keepalive, ReasoningDelta, RefusalDelta, ResponseStarted, Usage
 from llmstream.providers.openai import OpenAIProvider
 from tests.upstream import END, Upstream
-from tests.upstream_acts import HEAD, chunk, event, http_chunk
+from tests.upstream_chat import chunk
+from tests.upstream_wire import HEAD, event, http_chunk
 
 from .asking import ask, of_type, request, text
 from .conftest import KEY

@@ -18,7 +18,8 @@ from llmstream.providers.aiohttp_transport import Body
 from llmstream.providers.byte_source import byte_source
 from llmstream.providers.openai import OpenAIProvider
 from tests.upstream import END, Exchange, Upstream
-from tests.upstream_acts import HEAD, LAST, chunk, event, http_chunk
+from tests.upstream_chat import chunk
+from tests.upstream_wire import HEAD, LAST, event, http_chunk
 
 from .asking import ask, request, text
 from .conftest import KEY

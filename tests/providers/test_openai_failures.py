@@ -21,12 +21,11 @@ from llmstream.exceptions import (
 from llmstream.providers import Finish, ProviderContextExceeded
 from llmstream.providers.openai import OpenAIProvider
 from tests.upstream import END, FIN, RST, Upstream, listen
-from tests.upstream_acts import HEAD, chunk, event, http_chunk
+from tests.upstream_chat import chunk
+from tests.upstream_wire import HEAD, event, http_chunk
 
-from .asking import ask, fail, of_type, text
+from .asking import ask, assert_silent, fail, of_type, text
 from .conftest import KEY
-
-SECRET = "secret"  # Every error text of the fake service and the key contain it.
 
 
 @pytest.mark.parametrize(
@@ -190,12 +189,3 @@ async def test_an_address_that_leads_nowhere(url: str) -> None:
     _, error = await fail(provider)
     assert type(error) is ProviderUnavailable
     await provider.aclose()
-
-
-def assert_silent(error: ProviderError, log: str) -> None:
-    """Nothing of the service or the key is in an error, in what hangs on it, or in our log."""
-    assert error.message == (type(error).__doc__ or "").strip()
-    assert error.__context__ is None
-    assert error.__cause__ is None
-    assert SECRET not in str(vars(error))
-    assert SECRET not in log

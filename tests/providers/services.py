@@ -1,0 +1,83 @@
+"""The services besides Chat Completions, for tests of what all of their providers have to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from llmstream.providers import Provider, Usage
+from llmstream.providers.anthropic import AnthropicProvider
+from llmstream.providers.gemini import GeminiProvider
+from llmstream.providers.openai_responses import OpenAIResponsesProvider
+from tests.upstream import Upstream
+from tests.upstream_anthropic import Anthropic
+from tests.upstream_gemini import Gemini
+from tests.upstream_responses import Responses
+from tests.upstream_wire import Behaviour, Dialect
+
+from .conftest import KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A provider, and what the fake service says to it."""
+
+    provider: Callable[..., Provider]
+    dialect: Dialect
+    response_id: str
+    #: Of an answer of five tokens, and of one with two tokens of reasoning as well.
+    usage: Usage
+    thoughtful: Usage
+    #: Which event has the finish reason.
+    finish: bytes
+    #: Whether the name of a model is a part of the address.
+    in_address: bool = False
+
+    def make(self, upstream: Upstream, **options: Any) -> Provider:
+        """Return a provider that asks ``upstream`` and, unless told otherwise, tries nothing twice."""
+        url = upstream.url if self.dialect.__class__ is Responses else upstream.root
+        return self.provider(**{"base_url": url, "api_key": KEY, "max_retries": 0, **options})
+
+    def model(self, behaviour: str) -> str:
+        """Return the model that behaves so."""
+        return behaviour.replace("?", ";").replace("&", ";") if self.in_address else behaviour
+
+    def events(self, *tokens: str, end: bool = True) -> list[bytes]:
+        """Return the events of an answer."""
+        behaviour = Behaviour("answer", {})
+        said: list[dict[str, Any] | str] = [*self.dialect.begin(behaviour)]
+        for token in tokens:
+            said += self.dialect.token(token, behaviour)
+        if end:
+            said += self.dialect.end(len(tokens), behaviour)
+        return [self.dialect.frame(data) for data in said]
+
+
+SERVICES = {
+    "responses": Service(
+        OpenAIResponsesProvider,
+        Responses(),
+        "resp_upstream",
+        Usage(11, 5, cached_tokens=4),
+        Usage(11, 5, reasoning_tokens=2, cached_tokens=4),
+        b"response.completed",
+    ),
+    "anthropic": Service(
+        AnthropicProvider,
+        Anthropic(),
+        "msg_upstream",
+        Usage(14, 5, cached_tokens=4),
+        Usage(14, 5, reasoning_tokens=2, cached_tokens=4),
+        b"message_delta",
+    ),
+    "gemini": Service(
+        GeminiProvider,
+        Gemini(),
+        "gemini-upstream",
+        Usage(11, 5, cached_tokens=4),
+        Usage(11, 7, reasoning_tokens=2, cached_tokens=4),
+        b"finishReason",
+        in_address=True,
+    ),
+}
