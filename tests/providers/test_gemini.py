@@ -51,7 +51,7 @@ async def test_the_request_is_one_of_generate_content(upstream: Upstream, provid
     assert body["systemInstruction"]["parts"] == [{"text": "system\n\nsystem"}]
     config = body["generationConfig"]
     assert (config["temperature"], config["maxOutputTokens"]) == (0.5, 50)
-    assert config["thinkingConfig"] == {"includeThoughts": True, "thinkingBudget": 100}
+    assert config["thinkingConfig"] == thinking
     assert exchange.headers["x-goog-api-key"] == KEY
     assert "x-server-timeout" not in exchange.headers
 
