@@ -20,12 +20,14 @@ from llmstream.exceptions import LLMStreamError, PermissionDenied
 from llmstream.models import Generation
 from llmstream.permissions import Requester
 from llmstream.providers.base import ChatMessage, Finish, ProviderRequest, Usage
+from llmstream.providers.registry import get_provider
 from llmstream.runners.worker import GenerationWorker
 from llmstream.signals import generation_finished
 from tools.services import nginx, valkey, web, worker
 from tools.services.valkey import ValkeyServer
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVICES = ["OpenAIResponsesProvider", "AnthropicProvider", "GeminiProvider"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -53,7 +55,7 @@ def subclasses(of: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
 def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff("],
-        "providers.md": ["LLMSTREAM", "class Parrot"],
+        "providers.md": ["LLMSTREAM", *SERVICES, "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "settings.md": ["class StaffStart", "@receiver"],
     }
@@ -117,6 +119,16 @@ async def test_the_example_provider_answers() -> None:
 def test_the_example_models_pass_the_checks() -> None:
     with override_settings(LLMSTREAM=snippet("docs/providers.md", "LLMSTREAM = ")["LLMSTREAM"]):
         assert [found.id for found in run_checks(tags=["llmstream"]) if "llmstream.E" in str(found.id)] == []
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_example_services_can_be_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.setenv(variable, "key")
+    models = snippet("docs/providers.md", name)["MODELS"]
+    with override_settings(LLMSTREAM={"MODELS": models}):
+        assert [found.id for found in run_checks(tags=["llmstream"]) if "llmstream.E" in str(found.id)] == []
+        assert {type(get_provider(key)).__name__ for key in models} == {name}
 
 
 def test_the_example_databases_are_what_the_checks_ask_for() -> None:

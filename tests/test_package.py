@@ -23,14 +23,15 @@ from tools.services.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmstream"
-EXTRAS = {"openai", "local", "channels", "redis", "postgres", "eventstream", "daphne", "test"}
+EXTRAS = {"openai", "anthropic", "gemini", "local", "channels", "redis", "postgres", "eventstream", "daphne", "test"}
 
 # Stands for an environment in which no extra is installed.
 NO_EXTRAS = """
 import sys
 
 class Absent:
-    names = {"aiohttp", "channels", "channels_redis", "daphne", "django_eventstream", "openai", "psycopg", "xllamacpp"}
+    names = {"aiohttp", "anthropic", "channels", "channels_redis", "daphne", "django_eventstream", "google", "openai"}
+    names |= {"psycopg", "xllamacpp"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:
