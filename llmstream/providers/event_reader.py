@@ -12,7 +12,7 @@ import orjson
 
 from ..exceptions import ProviderError, ProviderMalformed, ProviderTimeout, ProviderTruncated
 from .base import Keepalive, ProviderPart, ReasoningDelta
-from .byte_source import ByteSource, byte_source
+from .byte_source import byte_source
 from .event_data import EventData
 from .http_client import READ_ERRORS
 
@@ -79,45 +79,65 @@ def checked(text: object) -> str:
     raise TypeError
 
 
+class Answer:
+    """One response while it is read."""
+
+    def __init__(self, response: httpx2.Response, reader: EventReader) -> None:
+        self._response = response
+        self._reader = reader
+        self._events = EventData()
+        self._source = byte_source(response)
+
+    async def read(self) -> list[ProviderPart]:
+        """Return the parts that have come, none at the end; raises ProviderError.
+
+        What goes wrong after the answer has been finished is no failure any more.
+        """
+        reader, source = self._reader, self._source
+        if self._events.overflow:
+            raise ProviderMalformed
+        if reader.failure and not reader.finished:
+            raise reader.failure
+        if reader.done:
+            return []
+        try:
+            if reader.finished:
+                async with asyncio.timeout(_USAGE_WAIT):
+                    chunk = await source.readany()
+            else:
+                chunk = await source.readany()
+        except READ_ERRORS as raised:
+            if reader.finished:
+                return []
+            timeout = isinstance(raised, TimeoutError | httpx2.TimeoutException)
+        else:
+            return reader.read(self._events.feed(chunk)) if chunk else []
+        # Raised out here, so that nothing of the service hangs on to it as its context.
+        raise ProviderTimeout if timeout else ProviderTruncated
+
+    async def read_end(self) -> None:
+        """Read the body to its end, if that comes at once, so that the connection can be used again."""
+        try:
+            async with asyncio.timeout(_LAST_BYTES):
+                while self._reader.done and await self._source.readany():
+                    pass
+        except READ_ERRORS:
+            pass
+
+    async def aclose(self) -> None:
+        """Close the response, and its connection unless it was read to its end."""
+        await self._response.aclose()
+
+
 async def read_answer(
     open_response: Callable[[], Awaitable[httpx2.Response]], reader: EventReader
 ) -> AsyncGenerator[ProviderPart, None]:
     """Open a response and yield the parts of its event stream; its connection is closed with the generator."""
-    response = await open_response()
+    answer = Answer(await open_response(), reader)
     try:
-        events, source = EventData(), byte_source(response)
-        while not reader.done and (chunk := await _read(source, reader)):
-            for part in reader.read(events.feed(chunk)):
+        while parts := await answer.read():
+            for part in parts:
                 yield part
-            if events.overflow:
-                raise ProviderMalformed
-            if reader.failure and not reader.finished:
-                raise reader.failure
-        if reader.done:
-            await _read_end(source)
+        await answer.read_end()
     finally:
-        await response.aclose()
-
-
-async def _read(source: ByteSource, reader: EventReader) -> bytes:
-    """Return the next bytes; what goes wrong after the answer has been finished is no failure any more."""
-    try:
-        if not reader.finished:
-            return await source.readany()
-        async with asyncio.timeout(_USAGE_WAIT):
-            return await source.readany()
-    except READ_ERRORS as raised:
-        if reader.finished:
-            return b""
-        error = ProviderTimeout() if isinstance(raised, TimeoutError | httpx2.TimeoutException) else ProviderTruncated()
-    raise error
-
-
-async def _read_end(source: ByteSource) -> None:
-    """Read a body to its end, if that comes at once, so that its connection can be used again."""
-    try:
-        async with asyncio.timeout(_LAST_BYTES):
-            while await source.readany():
-                pass
-    except READ_ERRORS:
-        pass
+        await answer.aclose()

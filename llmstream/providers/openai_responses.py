@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import httpx2
 import openai
 
-from ..exceptions import ProviderError, ProviderRejected, ProviderTimeout, ProviderTruncated
+from ..exceptions import ProviderError, ProviderRejected, ProviderTruncated
+from .background import Begun, Opening, abandon, attend, has_begun
 from .base import ProviderPart, ProviderRequest, ResumableProvider
 from .event_reader import read_answer
 from .openai_service import OpenAIService
@@ -22,8 +22,6 @@ logger = logging.getLogger("llmstream.providers")
 
 #: How long the cancelling of an answer may take, which nobody waits for.
 _CANCEL_WAIT = 10.0
-
-_Opening: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
 
 
 class OpenAIResponsesProvider(OpenAIService, ResumableProvider):
@@ -104,34 +102,11 @@ class OpenAIResponsesProvider(OpenAIService, ResumableProvider):
 
         return await self._open_stream(request.generation, ask)
 
-    async def _attend(
-        self, request: ProviderRequest, open_response: _Opening, reader: ResponseEvents
+    def _attend(
+        self, request: ProviderRequest, opening: Opening, reader: ResponseEvents
     ) -> AsyncGenerator[ProviderPart, None]:
-        """Read a background answer to its end over as many connections as it takes."""
-        opening = asyncio.ensure_future(open_response())
-        attempts = 0
-        try:
-            while True:
-                before = reader.cursor
-                lost: ProviderError | None = None
-                try:
-                    async with aclosing(read_answer(partial(asyncio.shield, opening), reader)) as parts:
-                        async for part in parts:
-                            yield part
-                except (ProviderTruncated, ProviderTimeout) as error:
-                    lost = error
-                attempts = 1 if reader.cursor > before else attempts + 1
-                if reader.ended or not reader.response_id or _has_failed(opening) or attempts > self._max_retries:
-                    break
-                opening = asyncio.ensure_future(self._regain(request, reader))
-            if lost:
-                raise lost
-        finally:
-            # An answer that could not be opened is not ours: it has not begun, or another attempt may get at it.
-            if reader.ended or (_has_failed(opening) and not attempts):
-                self._detached.discard(reader.response_id)
-            else:
-                self._leave(opening, reader)
+        regaining = partial(self._regain, request, reader)
+        return attend(reader, opening, regaining, leave=self._leave, max_retries=self._max_retries)
 
     async def _regain(self, request: ProviderRequest, reader: ResponseEvents) -> httpx2.Response:
         try:
@@ -140,38 +115,23 @@ class OpenAIResponsesProvider(OpenAIService, ResumableProvider):
             pass
         raise ProviderTruncated  # which is what it was before the service did not let us back in
 
-    def _leave(self, opening: asyncio.Future[httpx2.Response], reader: ResponseEvents) -> None:
-        task = asyncio.create_task(self._cancel_left(opening, reader))
+    def _leave(self, begun: Begun, reader: ResponseEvents) -> None:
+        task = asyncio.create_task(self._cancel_left(begun, reader))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def _cancel_left(self, opening: asyncio.Future[httpx2.Response], reader: ResponseEvents) -> None:
-        """Cancel an answer that nobody reads any more, which may not even have begun."""
+    async def _cancel_left(self, begun: Begun, reader: ResponseEvents) -> None:
+        """Cancel an answer that nobody reads any more, which may be just beginning."""
         try:
             async with asyncio.timeout(_CANCEL_WAIT):
-                if not reader.response_id:
-                    await _await_id(opening, reader)
-                if reader.response_id not in self._detached:
+                begins = reader.response_id or await has_begun(begun, reader)
+                if begins and reader.response_id not in self._detached:
                     await self.cancel(reader.response_id)
         except (ProviderError, TimeoutError):
             logger.warning("Response %s was left and could not be cancelled", reader.response_id or "without an id")
         finally:
             self._detached.discard(reader.response_id)
-            if not opening.cancel() and not _has_failed(opening):
-                await opening.result().aclose()
-
-
-def _has_failed(opening: asyncio.Future[httpx2.Response]) -> bool:
-    return opening.done() and (opening.cancelled() or opening.exception() is not None)
-
-
-async def _await_id(opening: asyncio.Future[httpx2.Response], reader: ResponseEvents) -> None:
-    """Read a response that is being opened as far as its id."""
-    async with aclosing(read_answer(partial(asyncio.shield, opening), reader)) as parts:
-        async for _ in parts:
-            if reader.response_id:
-                return
-    raise ProviderTruncated
+            await abandon(begun)
 
 
 def _headers(request: ProviderRequest) -> dict[str, str]:

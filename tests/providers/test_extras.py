@@ -9,7 +9,6 @@ import pytest
 
 PACKAGES = {
     "llmstream.providers.openai.OpenAIProvider": "openai",
-    "llmstream.providers.openai_responses.OpenAIResponsesProvider": "openai",
     "llmstream.providers.anthropic.AnthropicProvider": "anthropic",
     "llmstream.providers.gemini.GeminiProvider": "google.genai",
 }

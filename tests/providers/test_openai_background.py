@@ -12,7 +12,7 @@ import pytest
 from llmstream.exceptions import ProviderMalformed, ProviderRejected, ProviderTimeout, ProviderTruncated
 from llmstream.providers import Cursor, Finish, Provider, ProviderPart, ResponseStarted, ResumableProvider, Usage
 from llmstream.providers.openai_responses import OpenAIResponsesProvider
-from tests.upstream import END, GATE, RST, Exchange, Upstream
+from tests.upstream import END, GATE, RST, Upstream
 from tests.upstream_responses import lifecycle, text_delta
 from tests.upstream_wire import HEAD, http_chunk, named_event
 
@@ -258,6 +258,6 @@ async def _assert_cancelled(upstream: Upstream, provider: OpenAIResponsesProvide
     assert answer.generated < 1000
     assert answer.connections == connections
     assert commands(upstream)[-1] == "POST /v1/responses/resp_1/cancel"
-    streams: list[Exchange] = upstream.exchanges[:1]
-    assert streams[0].disconnected is not None or streams[0].finished is not None
     await asyncio.to_thread(upstream.wait_closed)
+    stream = upstream.exchanges[0]
+    assert stream.disconnected is not None or stream.finished is not None
