@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from llmstream.providers import ChatMessage, Finish, Keepalive, ReasoningDelta, 
 from llmstream.providers.aiohttp_transport import Body
 from llmstream.providers.anthropic import AnthropicProvider
 from llmstream.providers.byte_source import byte_source
-from tests.upstream import END, GATE, Upstream
+from tests.upstream import END, FIN, GATE, RST, Upstream
 from tests.upstream_anthropic import MESSAGE_STOP, PING, block_delta, block_start, message_delta, message_start
 from tests.upstream_wire import HEAD, event, http_chunk, named_event
 
@@ -146,6 +147,15 @@ async def test_the_last_figures_count(upstream: Upstream, provider: AnthropicPro
     script(upstream, message_start(), message_delta(None, 5), end, message_delta("end_turn", 99), MESSAGE_STOP)
     parts = await ask(provider, "script")
     assert of_type(parts, Usage) == [Usage(81, 9, reasoning_tokens=5, cached_tokens=8)]
+    assert of_type(parts, Finish) == [Finish("stop")]
+
+
+@pytest.mark.parametrize("end", [RST, FIN, END])
+async def test_the_last_event_may_be_missing(upstream: Upstream, provider: AnthropicProvider, end: str) -> None:
+    events = [message_start(), block_delta("text_delta", text="whole"), message_delta()]
+    upstream.script = [HEAD, http_chunk(b"".join(map(named_event, events))), GATE, end]
+    parts, _ = await asyncio.gather(ask(provider, "script"), upstream.pass_gate())
+    assert text(parts) == "whole"
     assert of_type(parts, Finish) == [Finish("stop")]
 
 

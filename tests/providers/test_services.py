@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import accumulate
-from time import monotonic
 
 import pytest
 
@@ -30,7 +30,6 @@ from .conftest import KEY
 from .services import SERVICES, Service
 
 ANSWER = "tok0 tok1 tok2 tok3 tok4 "
-AT_ONCE = 0.25
 
 
 @pytest.fixture(params=list(SERVICES))
@@ -255,18 +254,19 @@ async def test_a_service_that_is_not_there(upstream: Upstream, service: Service,
     await provider.aclose()
 
 
-async def test_a_closed_stream_closes_its_connection_at_once(
-    upstream: Upstream, service: Service, provider: Provider
-) -> None:
+async def test_a_closed_stream_closes_its_connection(upstream: Upstream, service: Service, provider: Provider) -> None:
     stream = provider.stream(request(service.model("answer?tokens=10000&rate=100")))
     while not isinstance(await anext(stream), str):
         pass
-    now = monotonic()
-    await stream.aclose()
-    await _assert_left_at(upstream, now)
+    gc.disable()  # It closes what nobody refers to any more, some time or other.
+    try:
+        await stream.aclose()
+        await _assert_left(upstream)
+    finally:
+        gc.enable()
 
 
-async def test_a_cancelled_stream_closes_its_connection_at_once(
+async def test_a_cancelled_stream_closes_its_connection(
     upstream: Upstream, service: Service, provider: Provider
 ) -> None:
     first = asyncio.Event()
@@ -279,15 +279,14 @@ async def test_a_cancelled_stream_closes_its_connection_at_once(
 
     task = asyncio.create_task(read())
     await asyncio.wait_for(first.wait(), 5)
-    now = monotonic()
     task.cancel()
     await asyncio.wait([task])
-    await _assert_left_at(upstream, now)
+    await _assert_left(upstream)
 
 
-async def _assert_left_at(upstream: Upstream, when: float) -> None:
+async def _assert_left(upstream: Upstream) -> None:
     exchange = upstream.exchanges[0]
-    assert await asyncio.to_thread(upstream.wait_disconnect, exchange) - when < AT_ONCE
+    await asyncio.to_thread(upstream.wait_disconnect, exchange)
     assert exchange.finished is None
     await asyncio.to_thread(upstream.wait_closed)
 
@@ -297,10 +296,9 @@ async def test_a_call_may_be_cancelled_before_its_head(
 ) -> None:
     task = asyncio.create_task(ask(provider, service.model("silent?head=0")))
     exchange = await asyncio.to_thread(upstream.wait, 1)
-    now = monotonic()
     task.cancel()
     await asyncio.wait([task])
-    assert await asyncio.to_thread(upstream.wait_disconnect, exchange) - now < AT_ONCE
+    await asyncio.to_thread(upstream.wait_disconnect, exchange)
 
 
 async def test_finished_answers_share_a_connection(upstream: Upstream, service: Service, provider: Provider) -> None:
