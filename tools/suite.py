@@ -20,7 +20,11 @@ PARALLEL = ("-n", str(2 * min(os.cpu_count() or 1, 4)), "--dist", "loadfile")
 NO_BROWSER = """The browser tests need Chromium or Chrome, and this user may not install it.
 On Debian: apt-get install chromium. Elsewhere: name it in CHROMIUM=/path/to/chrome."""
 # Tests talk to fakes on this machine, whatever the developer's shell is set up for.
-FOREIGN = ("DJANGO_SETTINGS_MODULE", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "LLMSTREAM_DEMO_MODEL")
+FOREIGN = (
+    *("DJANGO_SETTINGS_MODULE", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "LLMSTREAM_DEMO_MODEL"),
+    *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"),
+    *("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL", "GOOGLE_GENAI_USE_VERTEXAI"),
+)
 
 
 def run(

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from llmstream.providers import Provider
 from llmstream.providers.openai import OpenAIProvider
 from tests.upstream import Upstream
 
-KEY = "sk-the-secret-key"
+from .services import KEY, SERVICES, Service
 
 
 @pytest.fixture
@@ -23,5 +24,19 @@ def upstream() -> Iterator[Upstream]:
 async def provider(upstream: Upstream) -> AsyncIterator[OpenAIProvider]:
     """The provider under test, which asks ``upstream`` and tries nothing twice."""
     found = OpenAIProvider(base_url=upstream.url, api_key=KEY, max_retries=0)
+    yield found
+    await found.aclose()
+
+
+@pytest.fixture(params=list(SERVICES))
+def service(request: pytest.FixtureRequest) -> Service:
+    """Each of the services."""
+    return SERVICES[request.param]
+
+
+@pytest.fixture
+async def service_provider(upstream: Upstream, service: Service) -> AsyncIterator[Provider]:
+    """The provider under test."""
+    found = service.make(upstream)
     yield found
     await found.aclose()

@@ -16,7 +16,8 @@ from tests.upstream_gemini import Gemini
 from tests.upstream_responses import Responses
 from tests.upstream_wire import Behaviour, Dialect
 
-from .conftest import KEY
+KEY = "sk-the-secret-key"
+ANSWER = "tok0 tok1 tok2 tok3 tok4 "
 
 
 @dataclass(frozen=True, slots=True)

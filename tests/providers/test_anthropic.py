@@ -25,7 +25,7 @@ from tests.upstream_anthropic import MESSAGE_STOP, PING, block_delta, block_star
 from tests.upstream_wire import HEAD, event, http_chunk, named_event
 
 from .asking import ask, assert_silent, fail, of_type, request, text
-from .conftest import KEY
+from .services import KEY
 
 ANSWER = "tok0 tok1 tok2 tok3 tok4 "
 

@@ -21,7 +21,7 @@ from tests.upstream_gemini import content
 from tests.upstream_wire import HEAD, event, http_chunk
 
 from .asking import ask, assert_silent, fail, of_type, request, text
-from .conftest import KEY
+from .services import KEY
 
 ANSWER = "tok0 tok1 tok2 tok3 tok4 "
 

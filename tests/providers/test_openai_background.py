@@ -17,7 +17,7 @@ from tests.upstream_responses import lifecycle, text_delta
 from tests.upstream_wire import HEAD, http_chunk, named_event
 
 from .asking import ask, fail, of_type, request, text
-from .conftest import KEY
+from .services import KEY
 
 LONG = "answer?tokens=1000&rate=100"
 

@@ -22,7 +22,7 @@ from tests.upstream_chat import chunk
 from tests.upstream_wire import HEAD, LAST, event, http_chunk
 
 from .asking import ask, request, text
-from .conftest import KEY
+from .services import KEY
 
 AT_ONCE = 0.25
 LONG = "answer?tokens=10000&rate=100"

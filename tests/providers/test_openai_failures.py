@@ -25,7 +25,7 @@ from tests.upstream_chat import chunk
 from tests.upstream_wire import HEAD, event, http_chunk
 
 from .asking import ask, assert_silent, fail, of_type, text
-from .conftest import KEY
+from .services import KEY
 
 
 @pytest.mark.parametrize(

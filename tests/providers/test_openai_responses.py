@@ -26,7 +26,7 @@ from tests.upstream_wire import HEAD, http_chunk, named_event
 from tests.upstream_wire import event as framed
 
 from .asking import ask, assert_silent, fail, of_type, request, text
-from .conftest import KEY
+from .services import KEY
 
 ANSWER = "tok0 tok1 tok2 tok3 tok4 "
 
