@@ -107,7 +107,9 @@ async def test_a_worker_that_is_full_looks_again_when_it_has_room(transactional_
         async with clean_engine() as engine:
             engine.turns.work()
             sents = [await run_db(lambda: send(conversation().pk, Prompt("Hi"), run=False)) for _ in range(3)]
-            for sent in sents:
+            engine.turns.take_up([sents[0].conversation.pk])
+            await within(upstream.called.wait())
+            for sent in reversed(sents[1:]):
                 engine.turns.take_up([sent.conversation.pk])
             for number, sent in enumerate(sents, 1):
                 await until(partial(asked_for, upstream, number))
