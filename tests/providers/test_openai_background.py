@@ -111,14 +111,14 @@ async def test_connections_may_be_lost_again_and_again_as_long_as_there_is_progr
 
 
 async def test_a_silent_connection_is_given_up_for_another(upstream: Upstream) -> None:
-    provider = made(upstream, read_timeout=0.3)
+    provider = made(upstream, read_timeout=1.0)
     assert text(await ask(provider, "silent?tokens=8&rate=200")) == tokens(8)
     assert len(upstream.exchanges) == 2
     await provider.aclose()
 
 
 async def test_without_progress_there_is_an_end_to_it(upstream: Upstream) -> None:
-    provider = made(upstream, read_timeout=0.2)
+    provider = made(upstream, read_timeout=1.0)
     parts, error = await fail(provider, "answer?tokens=2&first=30")
     assert (text(parts), type(error)) == ("", ProviderTimeout)
     await provider.aclose()

@@ -225,7 +225,8 @@ async def test_silence_ends_after_the_read_timeout(upstream: Upstream, service: 
     provider = service.make(upstream, read_timeout=0.2)
     _, error = await fail(provider, service.model(behaviour))
     assert type(error) is ProviderTimeout
-    await asyncio.to_thread(upstream.wait_disconnect, upstream.exchanges[0])
+    exchange = await asyncio.to_thread(upstream.wait, 1)
+    await asyncio.to_thread(upstream.wait_disconnect, exchange)
     await provider.aclose()
 
 
