@@ -74,10 +74,15 @@ class Settings:
     flush_interval_min: float = 0.008
     flush_interval_max: float = 0.040
 
-    #: Comment sent on a silent stream.
+    #: Comment sent on a silent stream, ``pong`` on a silent socket. A client that pings and then is silent for four
+    #: times this is given up.
     heartbeat: float = 15.0
     #: A stream is ended after this time, give or take a tenth, and the client comes back.
     stream_lifetime: float = 600.0
+    #: How often a process says that it lives; its sockets are no longer present after three times this.
+    presence_interval: float = 5.0
+    #: How often, give or take a tenth, it is looked up whether open streams and sockets are still permitted.
+    access_interval: float = 30.0
     #: A client that takes nothing for this long is cut off.
     write_timeout: float = 10.0
     #: Longest ``wait`` of a long poll.
@@ -88,6 +93,18 @@ class Settings:
     tail_bytes: int = 32_768
     #: Bytes of events per page of a replay.
     page_bytes: int = 262_144
+
+    #: Largest frame of a WebSocket client.
+    max_frame_bytes: int = 65_536
+    #: Frames that one user may send over all sockets of a process: per second, and at once after a pause.
+    frames_per_second: float = 50.0
+    frame_burst: int = 200
+    #: Sockets that one user may have open per process, and rooms and waiting commands per socket.
+    max_sockets_per_user: int = 50
+    max_rooms: int = 100
+    max_waiting_commands: int = 100
+    #: A socket is closed after this time, give or take a tenth, and the client comes back.
+    socket_lifetime: float = 86_400.0
 
     max_body_bytes: int = 262_144
     max_prompt_chars: int = 100_000

@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import random
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from django.db import DatabaseError
 
+from .access import Holder, review
 from .brokers.base import Broker, Ephemeral, Head
 from .brokers.interests import Interests
 from .conf import get_settings, import_setting
@@ -38,9 +40,11 @@ logger = logging.getLogger("llmstream")
 
 _TICK = 1.0
 
+PartT = TypeVar("PartT")
 
-class Stream(Protocol):
-    """What the engine looks after in an open stream."""
+
+class Stream(Holder, Protocol):
+    """What the engine looks after in an open stream or socket."""
 
     def tick(self, now: float) -> None:
         """Send a heartbeat when one is due, and give a stuck client up. ``now`` is the loop's time."""
@@ -59,10 +63,14 @@ class Engine:
         self.runner: Runner = import_setting(get_settings().runner)(self)
         self.turns = Turns(self)
         self.streams: set[Stream] = set()
+        #: Called at every tick with the loop's time.
+        self.tickers: list[Callable[[float], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._reviewing: asyncio.Task[None] | None = None
         self._due: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._parts: dict[Callable[[Engine], Any], Any] = {}
         events_committed.connect(self._committed, weak=True)
         # One look around at the start: what a process before this one left behind must not wait for a first stream.
         loop.call_soon_threadsafe(self.wake)
@@ -137,6 +145,13 @@ class Engine:
         await run_db(interrupt, owned)
         await self.broker.aclose()
 
+    def part(self, kind: Callable[[Engine], PartT]) -> PartT:
+        """Return this engine's one instance of what a transport keeps per event loop, made on first use."""
+        if kind not in self._parts:
+            self._parts[kind] = kind(self)
+        found: PartT = self._parts[kind]
+        return found
+
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task in a clean context, keep it alive, and log its failure."""
         clean = contextvars.Context()
@@ -175,10 +190,24 @@ class Engine:
         now = self.loop.time()
         for stream in list(self.streams):
             stream.tick(now)
+        for ticker in self.tickers:
+            ticker(now)
         settings = get_settings()
         if (self._looking is None or self._looking.done()) and self._is_due("poll", now, settings.poll_interval):
             self._looking = self.spawn(self._look(sweeping=self._is_due("sweep", now, settings.sweep_interval)))
+        between = settings.access_interval * random.uniform(0.9, 1.1)  # noqa: S311
+        idle = self._reviewing is None or self._reviewing.done()
+        if self.streams and idle and self._is_due("access", now, between):
+            self._reviewing = self.spawn(self._review())
         self.wake()
+
+    async def _review(self) -> None:
+        """End what its holder may no longer have open."""
+        try:
+            await review(self.streams)
+        except DatabaseError:
+            logger.warning("Open streams could not be reviewed; trying again")
+            self._due.pop("access", None)
 
     def _is_due(self, what: str, now: float, interval: float) -> bool:
         if now < self._due.get(what, 0.0):

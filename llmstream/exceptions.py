@@ -164,6 +164,21 @@ class QueueFull(LLMStreamError):
     temporary = True
 
 
+class RateLimited(LLMStreamError):
+    """Too many frames in a short time."""
+
+    code = "rate_limited"
+    status = 429
+    temporary = True
+
+
+class LimitExceeded(LLMStreamError):
+    """You have as many of these open as one may have."""
+
+    code = "limit_exceeded"
+    status = 429
+
+
 class StreamingUnavailable(LLMStreamError):
     """This server runs under WSGI and cannot stream; poll the conversation instead."""
 

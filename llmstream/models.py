@@ -268,6 +268,41 @@ class Event(models.Model):
         return f"{self.seq} {self.type}"
 
 
+class Node(models.Model):
+    """A process that serves sockets. It moves ``expires_at`` on, by the database's clock, for as long as it lives."""
+
+    public_id = PublicIdField()
+    expires_at = models.DateTimeField(_("expires at"), editable=False)
+
+    class Meta:
+        verbose_name = _("node")
+        verbose_name_plural = _("nodes")
+
+    def __str__(self) -> str:
+        return str(self.public_id)
+
+
+class Presence(models.Model):
+    """A connection that has a conversation open; it counts for as long as its node lives."""
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="presences", db_index=False)
+    node = models.ForeignKey(Node, models.CASCADE, related_name="presences")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
+    anonymous_id = models.CharField(_("anonymous visitor"), max_length=PUBLIC_ID_LENGTH, blank=True)
+    connection = models.CharField(_("connection"), max_length=PUBLIC_ID_LENGTH)
+    joined_at = models.DateTimeField(_("joined at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("presence")
+        verbose_name_plural = _("presences")
+        constraints = (
+            models.UniqueConstraint(fields=("conversation", "connection"), name="llmstream_presence_unique"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.connection}"
+
+
 class UsageRecord(models.Model):
     """The ledger: tokens and cost of one provider call, written in the transaction of its terminal event.
 

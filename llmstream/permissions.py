@@ -5,6 +5,8 @@ A policy's methods are synchronous and may use the ORM; they run on the database
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,8 @@ from .events import new_public_id
 from .exceptions import NotAuthenticated, PermissionDenied
 from .models import Conversation, Membership
 
-_SESSION_KEY = "llmstream_anonymous_id"
+#: Where the session keeps the random id of a visitor who is not signed in.
+ANONYMOUS_SESSION_KEY = "llmstream_anonymous_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,8 @@ class ConversationPolicy:
             return Requester(user)
         if not get_settings().allow_anonymous or not hasattr(request, "session"):
             raise NotAuthenticated
-        if not (anonymous_id := request.session.get(_SESSION_KEY, "")) and request.method == "POST":
-            anonymous_id = request.session[_SESSION_KEY] = new_public_id()
+        if not (anonymous_id := request.session.get(ANONYMOUS_SESSION_KEY, "")) and request.method == "POST":
+            anonymous_id = request.session[ANONYMOUS_SESSION_KEY] = new_public_id()
         return Requester(user, anonymous_id)
 
     def needs_csrf(self, request: HttpRequest) -> bool:
@@ -75,6 +78,31 @@ class ConversationPolicy:
             return True
         return self.visible(requester).filter(pk=conversation.pk).exists()
 
+    def readable(self, asked: Mapping[Requester, Collection[int]]) -> dict[Requester, set[int]]:
+        """Return which of these conversations, by primary key, each requester may read; ``can_read`` for many."""
+        if type(self).can_read is not ConversationPolicy.can_read:
+            return {requester: self._readable_singly(requester, pks) for requester, pks in asked.items()}
+        if type(self).visible is not ConversationPolicy.visible:
+            return {
+                requester: set(self.visible(requester).filter(pk__in=pks).values_list("pk", flat=True))
+                for requester, pks in asked.items()
+            }
+        found = Conversation.objects.in_bulk({pk for pks in asked.values() for pk in pks})
+        users = {requester.user.pk for requester in asked if requester.is_authenticated}
+        memberships = Membership.objects.filter(user__in=users, conversation__in=found)
+        members = set(memberships.values_list("user", "conversation"))
+        return {
+            requester: {
+                pk
+                for pk in pks
+                if pk in found and (self._owns(requester, found[pk]) or (requester.user.pk, pk) in members)
+            }
+            for requester, pks in asked.items()
+        }
+
+    def _readable_singly(self, requester: Requester, pks: Collection[int]) -> set[int]:
+        return {found.pk for found in Conversation.objects.filter(pk__in=pks) if self.can_read(requester, found)}
+
     def check_create(self, requester: Requester) -> None:
         """Raise PermissionDenied unless the requester may start conversations."""
 
@@ -91,6 +119,15 @@ class ConversationPolicy:
         users = get_user_model()._default_manager
         found = users.filter(**{users.model.USERNAME_FIELD: name}).first() if name else None
         return found if found and found.is_active else None
+
+    def role(self, requester: Requester, conversation: Conversation) -> Membership.Role:
+        """Return what the requester is in a conversation visible to them, by what the checks permit."""
+        checks = {Membership.Role.OWNER: self.check_manage, Membership.Role.WRITER: self.check_write}
+        for role, check in checks.items():
+            with suppress(PermissionDenied):
+                check(requester, conversation)
+                return role
+        return Membership.Role.READER
 
     def _check_role(self, requester: Requester, conversation: Conversation, roles: set[Membership.Role]) -> None:
         if self._owns(requester, conversation):

@@ -19,6 +19,7 @@ from django.conf import settings  # noqa: E402
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
 
 from llmstream.http.handoff import StreamHandoff  # noqa: E402
+from llmstream.routing import websocket_urlpatterns  # noqa: E402
 from llmstream.runners.worker import CHANNEL, GenerationWorker  # noqa: E402
 
 # Views, middleware, sign-in and permissions run in Django as ever. StreamHandoff then takes over the streams that the
@@ -28,9 +29,6 @@ http: Any = StreamHandoff(django_application)
 if settings.DEBUG:
     # runserver does this by itself; this line gives every other ASGI server the static files in development.
     http = ASGIStaticFilesHandler(http)
-
-# Routes of WebSocket consumers go here.
-websocket_urlpatterns: list[object] = []
 
 application = ProtocolTypeRouter(
     {

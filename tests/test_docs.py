@@ -54,7 +54,7 @@ def subclasses(of: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
 
 def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
-        "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff("],
+        "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],
         "providers.md": ["LLMSTREAM", *SERVICES, "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "settings.md": ["class StaffStart", "@receiver"],

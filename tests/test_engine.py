@@ -7,7 +7,7 @@ import contextvars
 import gc
 import threading
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +17,14 @@ from django.utils import timezone
 
 from llmstream import engine as engine_module
 from llmstream import turns as turns_module
+from llmstream.access import Access
 from llmstream.database import run_db
 from llmstream.engine import Engine, background_engine, get_engine
 from llmstream.generations.endings import stop
 from llmstream.generations.queries import active_generations
 from llmstream.log.transaction import events_committed
 from llmstream.models import Conversation, Event, Generation
+from llmstream.permissions import Requester
 from llmstream.providers.base import Finish, ProviderRequest
 from llmstream.signals import generation_finished
 from tests.support import (
@@ -83,7 +85,15 @@ async def test_the_timer_keeps_no_request_s_context(running: Engine) -> None:
     seen: list[str] = []
 
     class Stream:
+        access = Access(user=None, anonymous_id="", session_key="", fingerprint=0)
+
         def tick(self, now: float) -> None:
+            seen.append(REQUEST.get())
+
+        def shown(self) -> tuple[int, ...]:
+            return ()
+
+        def review(self, requester: Requester | None, readable: Collection[int]) -> None:
             seen.append(REQUEST.get())
 
     with site(POLL_INTERVAL=0.01):

@@ -11,6 +11,7 @@ import orjson
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
+from ..access import Access
 from ..conf import get_settings
 from ..database import run_db
 from ..engine import get_engine
@@ -44,11 +45,12 @@ class ConversationEvents(EventStreamEndpoint):
         if _wants_json(request):
             return await self._poll(request, conversation)
         check_streaming(request)
-        return await stream_response(request, await self.work(_resume_conversation, conversation))
+        start, access = await self.work(_resume_conversation, conversation)
+        return await stream_response(request, start, access)
 
     async def _poll(self, request: HttpRequest, conversation: str) -> HttpResponse:
         wait = _wait(request)
-        start: Start = await self.work(_resume_conversation, conversation)
+        start: Start = (await self.work(_resume_conversation, conversation))[0]
         if start.preface:
             events = [event if event_id is None else {"id": event_id, **event} for event, event_id in start.preface]
             return _events_response(start, events, Page((), start.seq, False))
@@ -63,8 +65,8 @@ class GenerationEvents(EventStreamEndpoint):
     async def get(self, request: HttpRequest, generation: str) -> HttpResponseBase:
         """Stream what follows the client's last event id."""
         check_streaming(request)
-        start = await self.work(_resume_generation, generation)
-        return HttpResponse(status=204) if start is None else await stream_response(request, start)
+        start, access = await self.work(_resume_generation, generation)
+        return HttpResponse(status=204) if start is None else await stream_response(request, start, access)
 
 
 def _wants_json(request: HttpRequest) -> bool:
@@ -77,14 +79,17 @@ def _last_event_id(request: HttpRequest) -> str | None:
     return request.headers.get("Last-Event-ID") or query or None
 
 
-def _resume_conversation(request: HttpRequest, public_id: str) -> Start | None:
-    conversation = find_conversation(get_policy().identify(request), public_id)
-    return resume(conversation, _last_event_id(request))
+def _resume_conversation(request: HttpRequest, public_id: str) -> tuple[Start | None, Access]:
+    requester = get_policy().identify(request)
+    conversation = find_conversation(requester, public_id)
+    return resume(conversation, _last_event_id(request)), Access.of(request, requester)
 
 
-def _resume_generation(request: HttpRequest, public_id: str) -> Start | None:
-    generation = find_generation(get_policy().identify(request), public_id)
-    return resume(generation.conversation, _last_event_id(request), generation)
+def _resume_generation(request: HttpRequest, public_id: str) -> tuple[Start | None, Access]:
+    requester = get_policy().identify(request)
+    generation = find_generation(requester, public_id)
+    start = resume(generation.conversation, _last_event_id(request), generation)
+    return start, Access.of(request, requester)
 
 
 def _wait(request: HttpRequest) -> float:

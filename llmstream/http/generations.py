@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 
 from .. import commands
+from ..access import Access
 from ..engine import Engine
 from ..generations.prompts import Sent
 from ..permissions import get_policy
@@ -30,8 +31,8 @@ class Retry(Endpoint):
         """Answer the same prompt again."""
         if streams := accepts_stream(request):
             check_streaming(request)
-        sent, body = await self.work(_retry, serving_engine(request), generation)
-        return await answer(request, sent, body, stream=streams)
+        outcome = await self.work(_retry, serving_engine(request), generation)
+        return await answer(request, *outcome, stream=streams)
 
 
 class Steer(Endpoint):
@@ -54,9 +55,10 @@ def _stop(request: HttpRequest, generation: str) -> dict[str, Any]:
     return commands.generation_result(commands.stop(get_policy().identify(request), generation))
 
 
-def _retry(request: HttpRequest, engine: Engine, generation: str) -> tuple[Sent, dict[str, Any]]:
-    sent = commands.retry(get_policy().identify(request), engine, generation)
-    return sent, {} if accepts_stream(request) else sent_with_urls(sent)
+def _retry(request: HttpRequest, engine: Engine, generation: str) -> tuple[Sent, dict[str, Any], Access]:
+    requester = get_policy().identify(request)
+    sent = commands.retry(requester, engine, generation)
+    return sent, {} if accepts_stream(request) else sent_with_urls(sent), Access.of(request, requester)
 
 
 def _steer(request: HttpRequest, generation: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 
 from .. import commands
+from ..access import Access
 from ..engine import Engine
 from ..generations.prompts import Sent
 from ..permissions import get_policy
@@ -25,8 +26,8 @@ class Messages(Endpoint):
         """Add a message and start its answer."""
         if streams := accepts_stream(request):
             check_streaming(request)
-        sent, body = await self.work(_send, serving_engine(request), conversation)
-        return await answer(request, sent, body, stream=streams)
+        outcome = await self.work(_send, serving_engine(request), conversation)
+        return await answer(request, *outcome, stream=streams)
 
 
 def accepts_stream(request: HttpRequest) -> bool:
@@ -34,19 +35,21 @@ def accepts_stream(request: HttpRequest) -> bool:
     return sse.CONTENT_TYPE in request.headers.get("Accept", "")
 
 
-async def answer(request: HttpRequest, sent: Sent, body: dict[str, Any], *, stream: bool) -> HttpResponseBase:
+async def answer(
+    request: HttpRequest, sent: Sent, body: dict[str, Any], access: Access, *, stream: bool
+) -> HttpResponseBase:
     """Answer with a generation: as a stream from its first event, or with its ids and addresses."""
     if stream:
         start = follow_from(sent.conversation, sent.before.seq, sent.generation, sent.tail)
-        return await stream_response(request, start)
+        return await stream_response(request, start, access)
     return json_response(body, status=201)
 
 
-def _send(request: HttpRequest, engine: Engine, public_id: str) -> tuple[Sent, dict[str, Any]]:
+def _send(request: HttpRequest, engine: Engine, public_id: str) -> tuple[Sent, dict[str, Any], Access]:
     requester = get_policy().identify(request)
     key = request.headers.get("Idempotency-Key", "")
     sent = commands.send(requester, engine, public_id, read_body(request), client_id=key)
-    return sent, {} if accepts_stream(request) else sent_with_urls(sent)
+    return sent, {} if accepts_stream(request) else sent_with_urls(sent), Access.of(request, requester)
 
 
 def sent_with_urls(sent: Sent) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from typing import Any
 
@@ -13,10 +13,19 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
+from ..access import Access
 from ..conf import get_settings
 from ..engine import Engine, get_engine
 from ..events import ERROR, ROTATE, WireEvent
-from ..exceptions import DatabaseUnavailable, LLMStreamError, NotFound, Overloaded, StreamingUnavailable
+from ..exceptions import (
+    DatabaseUnavailable,
+    LLMStreamError,
+    NotAuthenticated,
+    NotFound,
+    Overloaded,
+    StreamingUnavailable,
+)
+from ..permissions import Requester
 from ..readers import Reader, Start
 from . import sse
 from .handoff import MARK, SCOPE_KEY, Handoff
@@ -34,8 +43,11 @@ class EventStream:
     An exception in a streaming body hangs the client and breaks Daphne, so a failure becomes an ``error`` event.
     """
 
-    def __init__(self, engine: Engine, start: Start) -> None:
+    def __init__(self, engine: Engine, start: Start, access: Access) -> None:
+        self.access = access
         self._engine = engine
+        self._conversation = start.conversation
+        self._refusal: LLMStreamError | None = None
         self._reader = Reader(engine.hub, start, sse.FORMAT)
         self._task: asyncio.Task[Any] | None = None
         self._body: AsyncGenerator[bytes, None] | None = None
@@ -72,6 +84,9 @@ class EventStream:
         try:
             async with aclosing(self._reader.chunks()) as chunks:
                 async for chunk in chunks:
+                    if self._refusal:
+                        yield error_frames(self._refusal)
+                        return
                     if opening or chunk:
                         yield opening + (chunk or b"")
                         opening = b""
@@ -99,7 +114,20 @@ class EventStream:
         elif self._writing and now - self._moved > settings.write_timeout:
             if self._task:
                 self._task.cancel()
-        elif now - self._moved >= settings.heartbeat or now >= self._deadline:
+        elif self._refusal or now - self._moved >= settings.heartbeat or now >= self._deadline:
+            self._reader.nudge()
+
+    def shown(self) -> tuple[int, ...]:
+        """Return the conversation that the stream shows."""
+        return (self._conversation,)
+
+    def review(self, requester: Requester | None, readable: Collection[int]) -> None:
+        """End the stream when its client is no longer signed in or may no longer read the conversation."""
+        if requester is None:
+            self._refusal = NotAuthenticated()
+        elif self._conversation not in readable:
+            self._refusal = NotFound()
+        if self._refusal:
             self._reader.nudge()
 
     async def run(self, receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
@@ -141,14 +169,14 @@ def _retry_frame(between: tuple[int, int]) -> bytes:
     return sse.encode_retry(random.randint(*between))  # noqa: S311
 
 
-async def stream_response(request: HttpRequest, start: Start) -> HttpResponseBase:
+async def stream_response(request: HttpRequest, start: Start, access: Access) -> HttpResponseBase:
     """Answer with an event stream; raises StreamingUnavailable under WSGI.
 
     Behind ``StreamHandoff`` the stream begins when Django's request cycle is over. Without it the same body is
     answered as Django's own streaming response.
     """
     check_streaming(request)
-    stream = EventStream(get_engine(), start)
+    stream = EventStream(get_engine(), start, access)
     handoff: Handoff | None = request.scope.get(SCOPE_KEY)  # type: ignore[attr-defined]
     if handoff is not None:
         handoff.stream = stream

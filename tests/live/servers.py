@@ -37,12 +37,16 @@ sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 
+_UVICORN: Final = (
+    *("uvicorn", "{asgi}", "--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop", "--http", "httptools"),
+    *("--lifespan", "off", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"),
+)
+
 #: Server programs by name, as module and arguments; ``{app}`` and ``{port}`` are filled in.
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "uvicorn": (
-        *("uvicorn", "{asgi}", "--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop", "--http", "httptools"),
-        *("--lifespan", "off", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"),
-    ),
+    "uvicorn": _UVICORN,
+    "uvicorn-websockets": (*_UVICORN, "--ws", "websockets"),
+    "uvicorn-wsproto": (*_UVICORN, "--ws", "wsproto"),
     "daphne": ("daphne", "-b", "127.0.0.1", "-p", "{port}", "--verbosity", "0", "{asgi}"),
     "wsgiref": ("django", "runserver", "--noreload", "--nothreading", "127.0.0.1:{port}"),
     "wsgiref-threads": ("django", "runserver", "--noreload", "127.0.0.1:{port}"),

@@ -1,9 +1,7 @@
-"""The recommended wiring: streams run outside Django's request cycle."""
+"""The recommended wiring: streams run outside Django's request cycle, and sockets beside it."""
 
 from __future__ import annotations
 
-from django.core.asgi import get_asgi_application
+from tests.asgi import application
 
-from llmstream.http.handoff import StreamHandoff
-
-application = StreamHandoff(get_asgi_application())
+__all__ = ["application"]

@@ -1,0 +1,60 @@
+"""Frames that ask for something: what each does, and how it is answered."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmstream.database import run_db
+from llmstream.engine import Engine
+from tests.http.client import own
+from tests.support import Upstream, check_log, site, text_of, within
+from tests.websocket.visitors import visit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def test_a_prompt_is_answered_in_the_room(running: Engine) -> None:
+    room = (await run_db(own)).public_id
+    with site():
+        async with visit() as ann:
+            joined = await ann.ask("join", room=room)
+            assert joined == {
+                "type": "joined",
+                "ref": "r1",
+                "room": room,
+                "last_event_id": f"{room}.1.000000000000",
+                "recovered": False,
+                "role": "owner",
+            }
+            assert (await ann.event("snapshot"))["messages"] == []
+            ack = await ann.ask("send", room=room, content="Hello", client_id="one")
+            assert ack["type"] == "ack"
+            assert ack["client_id"] == "one"
+            assert ack["message"]["parts"] == [{"type": "text", "text": "Hello"}]
+            end = await ann.event("message-end")
+            assert end["generation"] == ack["generation"]["id"]
+            assert text_of(ann.events) == "Hello"
+            again = await ann.ask("send", room=room, content="Hello", client_id="one")
+            assert again["generation"]["id"] == ack["generation"]["id"]
+
+
+async def test_a_stop_is_heard_while_a_room_streams(running: Engine) -> None:
+    found = await run_db(own)
+    upstream = Upstream()
+    with site(upstream):
+        async with visit() as ann:
+            await ann.ask("join", room=found.public_id)
+            ack = await ann.ask("send", room=found.public_id, content="Hi")
+            upstream.say("some ", "text")
+            await ann.event("text-delta")
+            stopped = await ann.ask("stop", generation=ack["generation"]["id"])
+            assert stopped["generation"]["status"] == "stopped"
+            await within(upstream.closed.wait())
+            retried = await ann.ask("retry", generation=ack["generation"]["id"])
+            assert retried["generation"]["attempt"] == 2
+            upstream.finish()
+            left = await ann.ask("leave", room=found.public_id)
+            assert left == {"type": "ack", "ref": left["ref"], "room": found.public_id}
+            assert {"type": "end", "room": found.public_id, "reason": "left"} in ann.frames
+            assert await ann.ask("ping") == {"type": "pong", "ref": "r6"}
+    await run_db(check_log, found)
