@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from django.db import connections
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from llmstream.database import close_executor
 from llmstream.engine import Engine
+from tools.services.browser import ARGUMENTS, chromium
 from tools.services.postgres import PostgresServer
 from tools.services.valkey import ValkeyServer
 
@@ -49,6 +51,22 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     for thread in threading.enumerate():
         if thread.name.startswith("llmstream-writer"):
             thread.join(PATIENCE)
+
+
+# Not longer than a module: while Playwright runs no test of another module can have an event loop.
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    """Playwright's driver."""
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """The machine's Chromium."""
+    browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

@@ -10,23 +10,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from tests.live.servers import ROOT, Database, LiveServer
-from tools.services.browser import chromium
 
 from .browsing import Chat, Console, Visitor
 
 SETTINGS = "tests.demo.settings"
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 VisitorFactory: TypeAlias = Callable[..., Visitor]
 
@@ -63,22 +53,6 @@ def mortal_site(tmp_path: Path) -> Iterator[LiveServer]:
     server = demo_site(tmp_path).start().wait_ready()
     yield server
     server.kill()
-
-
-# Not longer than a module: while Playwright runs no test of another module can have an event loop.
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    """Playwright's driver."""
-    with sync_playwright() as driver:
-        yield driver
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    """The machine's Chromium."""
-    browser = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGS)
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ from pathlib import Path
 from playwright.sync_api import Playwright, expect
 
 from tests.live.servers import LiveServer
-from tools.services.browser import chromium
+from tools.services.browser import ARGUMENTS, chromium
 
 from .browsing import Console, Visitor
-from .conftest import CHROMIUM_ARGS, VisitorFactory
+from .conftest import VisitorFactory
 
 
 @contextmanager
 def killable_chromium(profile: Path) -> Iterator[str]:
     """A browser of its own, killed with all its processes at the end; gives its DevTools address."""
-    command = [chromium(), "--headless", *CHROMIUM_ARGS, f"--user-data-dir={profile}", "--remote-debugging-port=0"]
+    command = [chromium(), "--headless", *ARGUMENTS, f"--user-data-dir={profile}", "--remote-debugging-port=0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert process.stderr is not None

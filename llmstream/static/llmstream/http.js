@@ -1,0 +1,77 @@
+/** Commands as HTTP requests, for pages without a socket and for frames that are too large for one. */
+
+import { LLMStreamError, connectionLost } from "./wire.js";
+
+const segment = encodeURIComponent;
+
+/** Each command: its address, and the fields of its body. */
+const REQUESTS = {
+  send: ({ room, content, client_id, model, busy, parent }) => [
+    `conversations/${segment(room)}/messages/`,
+    { content, client_id, model, busy, parent },
+  ],
+  stop: ({ generation }) => [`generations/${segment(generation)}/stop/`, {}],
+  retry: ({ generation }) => [`generations/${segment(generation)}/retry/`, {}],
+  steer: ({ generation, content }) => [`generations/${segment(generation)}/steer/`, { content }],
+  approve: (frame) => decision(frame, "approve"),
+  deny: (frame) => decision(frame, "deny"),
+};
+
+function decision({ generation, call }, decided) {
+  return [`generations/${segment(generation)}/tool-calls/${segment(call)}/`, { decision: decided }];
+}
+
+export class Http {
+  /** `api` is where the site mounts `llmstream.urls`. */
+  constructor(api, csrfToken) {
+    this.api = api;
+    this.csrfToken = csrfToken;
+  }
+
+  /** The address of the events of a room, from its last event id on. */
+  eventsUrl({ id, generation, lastEventId }) {
+    const path = generation ? `generations/${segment(generation)}/events/` : `conversations/${segment(id)}/events/`;
+    return this.api + path + (lastEventId ? `?last_event_id=${segment(lastEventId)}` : "");
+  }
+
+  /** Carry out a command frame. Rejects with the server's error, or `connection_lost` when no answer of its came. */
+  async command(frame) {
+    const [path, body] = REQUESTS[frame.type](frame);
+    let response, parsed;
+    try {
+      response = await fetch(this.api + path, {
+        method: "POST",
+        headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": this.#token() },
+        body: JSON.stringify(body),
+      });
+      parsed = await response.json();
+    } catch {
+      throw connectionLost();
+    }
+    if (response.ok) return parsed;
+    // A proxy's error page is no answer.
+    if (!parsed?.error?.code) throw connectionLost();
+    throw new LLMStreamError(parsed.error, parsed);
+  }
+
+  /** Why is there no stream? Its status and the server's error; an `EventSource` tells neither. */
+  async probe(url) {
+    const abort = new AbortController();
+    try {
+      const headers = { Accept: "text/event-stream" };
+      const response = await fetch(url, { headers, signal: abort.signal });
+      const body = response.ok ? {} : await response.json().catch(() => ({}));
+      return { status: response.status, error: body.error };
+    } catch {
+      return { status: 0 };
+    } finally {
+      abort.abort();
+    }
+  }
+
+  /** Read anew each time: signing in changes the cookie. */
+  #token() {
+    if (this.csrfToken) return this.csrfToken;
+    return globalThis.document?.cookie.match(/(?:^|;\s*)csrftoken=([^;]*)/)?.[1] ?? "";
+  }
+}
