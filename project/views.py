@@ -1,4 +1,4 @@
-"""The demo site's pages: home, sign-in and chat."""
+"""The demo site's pages: home, sign-in, chat and rooms."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from django.contrib import messages
 from django.contrib.auth import get_user_model, login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, RedirectURLMixin
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views import View
 
-from llmstream.conf import get_settings, instance_of
-from llmstream.snapshot import state
+from llmstream.conf import get_settings
+from llmstream.models import Conversation
+from llmstream.permissions import get_policy
+from llmstream.snapshot import state, user_object
 
 DEMO_USERS = ("alice", "bob")
 CONVERSATIONS_SHOWN = 200
@@ -75,19 +78,68 @@ class DemoSignInView(RedirectURLMixin, View):
         return HttpResponseRedirect(self.get_success_url())
 
 
+def _context(request: HttpRequest) -> dict[str, Any]:
+    """What the scripts of a page need to know in any case."""
+    return {
+        "models": offered_models(),
+        "user": {"id": str(request.user.pk), "name": request.user.get_username()},
+        "urls": {
+            "api": reverse("llmstream:conversations").removesuffix("conversations/"),
+            "chat": reverse("chat"),
+            "rooms": reverse("rooms"),
+        },
+    }
+
+
+def _visible(request: HttpRequest) -> QuerySet[Conversation]:
+    policy = get_policy()
+    return policy.visible(policy.identify(request))
+
+
 @login_required
 def chat(request: HttpRequest, conversation: str = "") -> HttpResponse:
     """The chat page with one conversation as it stands, or an empty one.
 
     The state carries the id of its last event; the page's stream goes on from there, so nothing falls in between.
     """
-    policy = instance_of(get_settings().policy)
-    mine = policy.visible(policy.identify(request))
+    mine = _visible(request)
     page = {
         "conversation": conversation or None,
         "state": state(get_object_or_404(mine, public_id=conversation)) if conversation else None,
-        "models": offered_models(),
-        "user": {"id": str(request.user.pk), "name": request.user.get_username()},
-        "urls": {"api": reverse("llmstream:conversations").removesuffix("conversations/"), "chat": reverse("chat")},
+        **_context(request),
     }
     return render(request, "chat.html", {"page": page, "conversations": mine[:CONVERSATIONS_SHOWN]})
+
+
+@login_required
+def rooms(request: HttpRequest) -> HttpResponse:
+    """The conversations that are shared with somebody, and a form for a new one."""
+    shared = _visible(request).filter(members__isnull=False).distinct().select_related("owner")
+    others = [name for name in DEMO_USERS if name != request.user.get_username()]
+    return render(
+        request,
+        "rooms.html",
+        {
+            "page": _context(request),
+            "rooms": shared.prefetch_related("members")[:CONVERSATIONS_SHOWN],
+            "others": get_user_model().objects.filter(username__in=others).order_by("username"),
+        },
+    )
+
+
+@login_required
+def room(request: HttpRequest, conversation: str) -> HttpResponse:
+    """A conversation of several people, as it stands; the page's client goes on from there."""
+    found = get_object_or_404(_visible(request).select_related("owner"), public_id=conversation)
+    owner = [found.owner] if found.owner else []
+    members = [membership.user for membership in found.memberships.select_related("user").order_by("pk")]
+    people = [user_object(user) for user in (*owner, *members)]
+    names = [person["name"] for person in people]
+    page = {
+        "conversation": conversation,
+        "state": state(found),
+        "people": people,
+        "others": [name for name in DEMO_USERS if name not in names] if found.owner == request.user else [],
+        **_context(request),
+    }
+    return render(request, "room.html", {"page": page})

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 import uvicorn
 
@@ -19,8 +20,14 @@ from tests.support import PATIENCE
 
 STATIC = Path(__file__).resolve().parent.parent.parent / "llmstream" / "static"
 CSRF_TOKEN = "token"
-POLICY = (
-    "default-src 'none'; script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "connect-src 'self'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
 )
 
 Scope = dict[str, Any]
@@ -33,7 +40,8 @@ class Peer:
 
     def __init__(self, scope: Scope) -> None:
         self.path: str = scope["path"]
-        self.query: str = scope["query_string"].decode()
+        self.raw_path = scope["raw_path"].decode()
+        self.query: str = unquote(scope["query_string"].decode())
         self.headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self._loop = asyncio.get_running_loop()
         self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -110,7 +118,9 @@ class Request(Peer):
 
     def event(self, event_id: str | None, kind: str, **fields: Any) -> None:
         """Send an event on the stream."""
-        text = f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n" + (f"id: {event_id}\n" if event_id else "")
+        text = f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n" + (
+            f"id: {event_id}\n" if event_id else ""
+        )
         self.say({"type": "http.response.body", "body": f"{text}\n".encode(), "more_body": True})
 
     def end(self) -> None:

@@ -224,7 +224,9 @@ def test_a_network_that_comes_back_is_used_at_once(site: Site, page: ClientPage,
     page.status("open")
 
 
-def test_a_browser_that_is_wrong_about_the_network_is_not_believed(site: Site, page: ClientPage, socket: Socket) -> None:
+def test_a_browser_that_is_wrong_about_the_network_is_not_believed(
+    site: Site, page: ClientPage, socket: Socket
+) -> None:
     page.page.evaluate("Object.defineProperty(navigator, 'onLine', {value: false})")
     socket.close()
     page.status("offline")

@@ -119,9 +119,9 @@ export class WebSocketTransport {
     }
     this.#heard = true;
     this.#misses = 0;
-    if (frame.type === "error") {
-      this.#error = frame.error;
-    } else if (this.#status === "connecting") {
+    // An error may be the reason of the close that follows.
+    this.#error = frame.type === "error" ? frame.error : null;
+    if (!this.#error && this.#status === "connecting") {
       this.#backoff.opened();
       this.#set({ status: "open" });
     }

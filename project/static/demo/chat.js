@@ -136,7 +136,7 @@ async function send(text) {
     return false;
   } finally {
     sending = false;
-    transcript.showPending(null);
+    transcript.showPending();
     showState();
     composer.focus();
   }

@@ -13,7 +13,7 @@ const ENDINGS = {
 export class Transcript {
   #articles = new Map();
   #scheduled = false;
-  #pending = null;
+  #pending = [];
   #known = new Set();
 
   /** `me` is the reader's user id; `modelLabel(key)` names a model; `onRetry(generation)` is called with its id. */
@@ -22,10 +22,12 @@ export class Transcript {
     store.addEventListener("change", () => this.#schedule());
   }
 
-  /** Show a prompt that the server has not confirmed yet, or none. */
-  showPending(text) {
-    this.#known = new Set(this.store.messages.keys());
-    this.#pending = text === null ? null : { id: "pending", role: "user", parts: [{ type: "text", text }], status: "sending" };
+  /** Show prompts that the server has not confirmed yet, or none. */
+  showPending(...texts) {
+    if (!this.#pending.length) this.#known = new Set(this.store.messages.keys());
+    this.#pending = texts.map((text, index) => {
+      return { id: `pending-${index}`, role: "user", parts: [{ type: "text", text }], status: "sending" };
+    });
     this.#schedule();
   }
 
@@ -44,7 +46,7 @@ export class Transcript {
   #render() {
     const messages = this.store.branch;
     const last = messages.at(-1);
-    if (this.#pending && !messages.some((message) => this.#isPending(message))) messages.push(this.#pending);
+    messages.push(...this.#unconfirmed());
     const wanted = new Set(messages.map((message) => message.id));
     for (const [id, article] of this.#articles) {
       if (wanted.has(id)) continue;
@@ -60,9 +62,15 @@ export class Transcript {
     });
   }
 
-  /** The prompt's event may come before the answer to its POST. */
-  #isPending({ id, role, author }) {
-    return role === "user" && author?.id === this.me && !this.#known.has(id);
+  /** A prompt's event may come before the answer to its command. */
+  #unconfirmed() {
+    const isNew = ({ id, role, author }) => role === "user" && author?.id === this.me && !this.#known.has(id);
+    const arrived = this.#pending.length ? [...this.store.messages.values()].filter(isNew).map(plainText) : [];
+    return this.#pending.filter((message) => {
+      const index = arrived.indexOf(plainText(message));
+      if (index >= 0) arrived.splice(index, 1);
+      return index < 0;
+    });
   }
 
   #article(message) {
@@ -89,6 +97,7 @@ export class Transcript {
 
   #fill(article, message, isLast) {
     article.dataset.status = message.status;
+    article.dataset.mine = message.role === "user" && (!message.author || message.author.id === this.me);
     article.querySelector(".author").textContent = this.#authorName(message);
     showParts(article.querySelector(".body"), message);
     const state = article.querySelector(".state");
@@ -111,8 +120,9 @@ export class Transcript {
       const waits = this.store.generations.get(message.generation)?.status === "queued";
       return message.phase || (waits ? "Waiting for its turn" : "");
     }
-    if (message.status === "completed") return message.finish_reason === "length" ? "Cut off at the length limit." : "";
-    const error = message.error ?? this.store.generations.get(message.generation)?.error;
+    const generation = this.store.generations.get(message.generation);
+    if (message.status === "completed") return generation?.finish_reason === "length" ? "Cut off at the length limit." : "";
+    const error = message.error ?? generation?.error;
     if (error) return error.message || `${ENDINGS[message.status]} (${error.code})`;
     return ENDINGS[message.status] ?? "";
   }
