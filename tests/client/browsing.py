@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.support import PATIENCE
+from .site import PATIENCE
 
 START = """async options => {
     const module = await import("/static/llmstream/client.js");

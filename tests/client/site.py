@@ -16,10 +16,11 @@ from urllib.parse import unquote
 import uvicorn
 
 from tools.services.ports import free_port
-from tests.support import PATIENCE
 
 STATIC = Path(__file__).resolve().parent.parent.parent / "llmstream" / "static"
 CSRF_TOKEN = "token"
+#: Seconds until something that must happen is missed; a browser on a busy machine takes its time.
+PATIENCE = 30.0
 POLICY = "; ".join(
     (
         "default-src 'none'",

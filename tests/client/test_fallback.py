@@ -66,7 +66,10 @@ def test_in_a_browser_without_sockets(site: Site, page: ClientPage) -> None:
     check_stream(site, page)
 
 
-def test_sockets_that_have_worked_get_more_patience(site: Site, page: ClientPage) -> None:
+@pytest.mark.parametrize("answer", [200, 502])
+def test_sockets_that_have_worked_are_in_doubt_when_the_server_answers_otherwise(
+    site: Site, page: ClientPage, answer: int
+) -> None:
     page.start()
     page.join("c", lastEventId=ID(3))
     first = site.socket()
@@ -74,10 +77,18 @@ def test_sockets_that_have_worked_get_more_patience(site: Site, page: ClientPage
     page.status("open")
     site.handshakes = "refuse"
     first.close()
-    for _ in range(6):
+    for _ in range(3):
         page.run(page.delay() / 1_000)
         site.socket()
-    check_stream(site, page)
+    check = site.request()
+    assert check.path == "/llmstream/conversations/"
+    check.answer(answer, {})
+    if answer == 200:
+        check_stream(site, page)
+        return
+    page.run(page.delay() / 1_000)
+    site.socket()
+    assert page.page.evaluate("client.transport") == "websocket"
 
 
 def test_sockets_are_tried_again_later(site: Site, page: ClientPage) -> None:
@@ -89,7 +100,7 @@ def test_sockets_are_tried_again_later(site: Site, page: ClientPage) -> None:
     stream = site.request().stream()
     stream.event(ID(4), "usage")
     page.ids(1)
-    page.run(30)
+    page.run(10)
     site.socket()
     page.run(8)
     site.handshakes = "accept"

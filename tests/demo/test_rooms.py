@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.live.servers import LiveServer
 
-from .browsing import Chat, Console
+from .browsing import RUNNING, Chat, Console
 from .conftest import VisitorFactory
 
 Pair = tuple[Chat, Chat]
@@ -108,8 +108,7 @@ def test_everybody_sees_the_queue(pair: Pair) -> None:
     for chat in pair:
         expect(chat.page.locator("#queue")).to_be_hidden()
         expect(chat.page.locator("article[data-role=user] .body").nth(1)).to_have_text("Second")
-    bob.page.wait_for_function("!document.querySelector('article[data-status=running]')")
-    alice.page.wait_for_function("!document.querySelector('article[data-status=running]')")
+        expect(chat.page.locator(RUNNING)).to_have_count(0)
     texts = [chat.page.locator("article .body").all_text_contents() for chat in pair]
     assert texts[0] == texts[1]
 

@@ -20,10 +20,10 @@ export { ClientEvent, LLMStreamError, Room };
 
 /** A larger frame would end the socket; it goes as a request. */
 const FRAME_BYTES = 65_536;
-/** Connections in a row that are never heard from, until events come over SSE: at first, and once sockets have worked. */
-const MISSES = { unproven: 2, proven: 6 };
+/** Connections in a row that are never heard from, until sockets are in doubt: at first, and once they have worked. */
+const MISSES = { unproven: 2, proven: 3 };
 /** When to see whether sockets have begun to work, and the longest time between two looks. */
-const PROBE_MS = 30_000;
+const PROBE_MS = 10_000;
 const PROBE_MAX_MS = 600_000;
 /** After this long out of sight a stream may have died without a word. */
 const AWAY_MS = 15_000;
@@ -148,7 +148,8 @@ export class LLMStream extends Emitter {
     },
     onUnreachable: (misses, timedOut) => {
       if (this.#mode !== "auto" || typeof EventSource === "undefined") return false;
-      if (this.#proven ? misses < MISSES.proven : misses < MISSES.unproven && !timedOut) return false;
+      if (this.#proven && misses >= MISSES.proven) this.#doubt();
+      if (this.#proven || (misses < MISSES.unproven && !timedOut)) return false;
       this.#use("sse");
       this.#probeLater();
       return true;
@@ -166,6 +167,15 @@ export class LLMStream extends Emitter {
       this.#transport = new WebSocketTransport(this.#url, this.#host);
       this.#transport.start();
     }
+  }
+
+  /** Sockets have worked and do not any more: is it them, or the whole server? */
+  async #doubt() {
+    const transport = this.#transport;
+    if (!(await this.#http.isReachable())) return;
+    if (this.#transport !== transport || this.state.status === "open" || this.state.status === "closed") return;
+    this.#use("sse");
+    this.#probeLater();
   }
 
   /** Sockets may be blocked for a while only, as in a network that one leaves. */

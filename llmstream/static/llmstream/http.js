@@ -54,12 +54,11 @@ export class Http {
     throw new LLMStreamError(parsed.error, parsed);
   }
 
-  /** Why is there no stream? Its status and the server's error; an `EventSource` tells neither. */
-  async probe(url) {
+  /** Status and error of an answer, 0 when there is none. An `EventSource` tells neither why it gets no stream. */
+  async probe(url, type = "text/event-stream") {
     const abort = new AbortController();
     try {
-      const headers = { Accept: "text/event-stream" };
-      const response = await fetch(url, { headers, signal: abort.signal });
+      const response = await fetch(url, { headers: { Accept: type }, signal: abort.signal });
       const body = response.ok ? {} : await response.json().catch(() => ({}));
       return { status: response.status, error: body.error };
     } catch {
@@ -67,6 +66,12 @@ export class Http {
     } finally {
       abort.abort();
     }
+  }
+
+  /** Whether the site answers requests. */
+  async isReachable() {
+    const { status } = await this.probe(`${this.api}conversations/`, "application/json");
+    return status > 0 && status < 500;
   }
 
   /** Read anew each time: signing in changes the cookie. */

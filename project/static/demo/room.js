@@ -67,6 +67,7 @@ const composer = new Composer($("composer"), $("composer-input"), send);
 const queue = new PromptQueue($("queue"), $("queue-items"), (generation) => command(room.stop(generation)));
 const people = new People($("people"), page.people, page.user);
 const pending = [];
+let opened = false;
 
 function warn(text) {
   $("alert").textContent = text;
@@ -108,7 +109,8 @@ function showState() {
 
 function showConnection() {
   const { status, reason, retryAt } = room.state;
-  const [state, text] = CONNECTION[status];
+  opened ||= status === "open";
+  const [state, text] = CONNECTION[status === "connecting" && opened ? "waiting" : status];
   const seconds = retryAt ? Math.max(0, Math.round((retryAt - Date.now()) / 1000)) : 0;
   $("connection").dataset.state = state;
   $("connection").title = client.transport === "sse" ? "Over Server-Sent Events" : "Over a WebSocket";
