@@ -141,6 +141,8 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         #: What becomes of handshakes: ``accept``, ``refuse`` or ``hang``.
         self.handshakes = "accept"
+        #: Modules of a test's own, by their path.
+        self.modules: dict[str, str] = {}
         self._sockets: queue.Queue[Socket] = queue.Queue()
         self._requests: queue.Queue[Request] = queue.Queue()
         options: dict[str, Any] = {"interface": "asgi3", "lifespan": "off", "log_level": "warning"}
@@ -181,7 +183,7 @@ class Site:
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
-        elif scope["path"].startswith("/static/") or scope["path"] == "/":
+        elif scope["path"].startswith("/static/") or scope["path"] in {"/", *self.modules}:
             await self._file(scope["path"], send)
         else:
             await self._http(scope, receive, send)
@@ -214,7 +216,10 @@ class Site:
             task.cancel()
 
     async def _file(self, path: str, send: Send) -> None:
-        body = b"<!doctype html><title>Page</title>" if path == "/" else (STATIC / path[8:]).read_bytes()
+        if path in self.modules:
+            body = self.modules[path].encode()
+        else:
+            body = b"<!doctype html><title>Page</title>" if path == "/" else (STATIC / path[8:]).read_bytes()
         kind = mimetypes.guess_type(path)[0] or "text/html"
         headers = [(b"content-type", kind.encode()), (b"content-security-policy", POLICY.encode())]
         headers.append((b"set-cookie", f"csrftoken={CSRF_TOKEN}; Path=/".encode()))

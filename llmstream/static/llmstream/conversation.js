@@ -4,8 +4,8 @@ import { EMPTY, active, apply, branch, fromSnapshot, isIntact } from "./state.js
 import { Emitter } from "./wire.js";
 
 /**
- * Follows a room and keeps the state that its events make. Dispatches `change` with the state after every event. An answer that ends
- * with another text than the server's is fetched again.
+ * Follows a room and keeps the state that its events make. Dispatches `change` with the state after every event. An
+ * answer that ends with another text than the server's is fetched again.
  */
 export class Conversation extends Emitter {
   /** @type {import("./state.js").State} */

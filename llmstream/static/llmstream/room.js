@@ -17,7 +17,7 @@ const TYPED_MS = 7_000;
 
 /**
  * Dispatches `event` for every event of the log and another one of the event's own type, with the wire's object as
- * `data` and its id as `id`; each once, in order. Beside them `state`, `joined`, `presence`, `typing`, `error` and `end`.
+ * `data` and its id as `id`; each once, in order. Beside them `state`, `joined`, `presence`, `typing`, `error`, `end`.
  */
 export class Room extends Emitter {
   /** @type {import("./client.js").ConnectionState} */
@@ -31,7 +31,10 @@ export class Room extends Emitter {
   #typists = new Map();
   #saidAt = null;
 
-  /** Rooms come from `LLMStream.room`. @param {string} id @param {{lastEventId?: string, generation?: string}} options */
+  /**
+   * Rooms come from `LLMStream.room`.
+   * @param {string} id @param {{lastEventId?: string, generation?: string}} options @param {any} client
+   */
   constructor(id, { lastEventId = "", generation }, client) {
     super();
     this.id = id;
@@ -92,7 +95,7 @@ export class Room extends Emitter {
     this.#client.write({ type: "typing", room: this.id, active });
   }
 
-  /** Show the others a state, such as a cursor, until it is null or this client is gone. @param {object | null} state */
+  /** Show the others a state, such as a cursor, until it is null or we are gone. @param {object | null} state */
   presence(state) {
     this.#shared = state;
     if (this.state.status === "open") this.#share();

@@ -1,4 +1,4 @@
-/** The state of a conversation as a pure function of its events: no connection, no page, nothing is changed in place. */
+/** The state of a conversation as a pure function of its events: no connection, no page, nothing changed in place. */
 
 import { isSeen } from "./wire.js";
 

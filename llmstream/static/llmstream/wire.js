@@ -20,8 +20,7 @@ export function randomId() {
 /** What went wrong, in the words of the server's error envelope. */
 export class LLMStreamError extends Error {
   /**
-   * @param {{code?: string, status?: number, message?: string, temporary?: boolean, retry_after_ms?: number | null}} error
-   *   the envelope's `error`
+   * @param {Record<string, any>} error the envelope's `error`
    * @param {Record<string, any>} [body] the whole answer: what came beside `error`, such as the running `generation`
    */
   constructor(error, body = {}) {

@@ -121,7 +121,8 @@ export class Transcript {
       return message.phase || (waits ? "Waiting for its turn" : "");
     }
     const generation = this.store.generations.get(message.generation);
-    if (message.status === "completed") return generation?.finish_reason === "length" ? "Cut off at the length limit." : "";
+    const cut = generation?.finish_reason === "length";
+    if (message.status === "completed") return cut ? "Cut off at the length limit." : "";
     const error = message.error ?? generation?.error;
     if (error) return error.message || `${ENDINGS[message.status]} (${error.code})`;
     return ENDINGS[message.status] ?? "";
