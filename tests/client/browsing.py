@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page
@@ -50,6 +51,13 @@ class ClientPage:
     def run(self, seconds: float) -> None:
         """Let time pass."""
         self.page.clock.run_for(int(seconds * 1_000))
+
+    def run_until(self, condition: Callable[[], bool]) -> None:
+        """Let time pass in small steps until something has happened."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "nothing has happened"
+            self.run(0.5)
 
     def wait(self, condition: str) -> Any:
         """Wait until an expression is true; return its value."""

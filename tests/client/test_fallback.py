@@ -102,9 +102,9 @@ def test_sockets_are_tried_again_later(site: Site, page: ClientPage) -> None:
     page.ids(1)
     page.run(10)
     site.socket()
-    page.run(8)
     site.handshakes = "accept"
-    page.run(60)
+    page.run(8)
+    page.run_until(lambda: not site.untouched)
     probe = site.socket()
     probe.frame("ping")
     assert page.page.evaluate("client.transport") == "sse"
@@ -164,8 +164,7 @@ def test_a_prompt_is_posted_again_until_the_server_answers(site: Site, page: Cli
     page.command("send", "Hello")
     request = site.request()
     request.answer(502, "Bad gateway", content_type="text/html")
-    while site.untouched:
-        page.run(0.5)
+    page.run_until(lambda: not site.untouched)
     again = site.request()
     assert again.json == request.json
     again.answer(201, OUTCOME)

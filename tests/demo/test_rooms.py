@@ -12,6 +12,9 @@ from tests.live.servers import LiveServer
 from .browsing import RUNNING, Chat, Console
 from .conftest import VisitorFactory
 
+# Two browsers and a server that comes and goes take their time on a busy machine.
+pytestmark = pytest.mark.timeout(300)
+
 Pair = tuple[Chat, Chat]
 
 
