@@ -76,7 +76,7 @@ class ClientPage:
     def delay(self) -> int:
         """Wait until the connection is broken; return the milliseconds until the next try."""
         self.status("waiting")
-        return round(self.page.evaluate("client.state.retryAt - Date.now()"))
+        return int(self.page.evaluate("Math.round(client.state.retryAt - Date.now())"))
 
     def ids(self, count: int) -> list[str]:
         """Wait until so many events have arrived; return their ids."""
