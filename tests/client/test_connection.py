@@ -88,6 +88,7 @@ def test_what_a_room_that_was_left_still_gets_is_dropped(page: ClientPage, socke
     assert page.page.evaluate("rooms.c.state.reason.code") == "left"
     page.join("c")
     join = socket.frame("join")
+    socket.send("joined", ref=join["ref"] - 1, room="c")
     socket.event(ID(4), "usage")
     socket.send("end", room="c", reason="left")
     socket.send("joined", ref=join["ref"], room="c")
