@@ -79,8 +79,11 @@ async def review(holders: Iterable[Holder]) -> None:
     for first in range(0, len(everybody), _PORTION):
         portion = everybody[first : first + _PORTION]
         asked = [(holder.access, tuple(holder.shown())) for holder in portion]
-        for holder, outcome in zip(portion, await run_db(_outcomes, asked), strict=True):
-            holder.review(outcome.requester, outcome.readable)
+        outcomes = await run_db(_outcomes, asked)
+        for holder, (_, shown), outcome in zip(portion, asked, outcomes, strict=True):
+            # What was opened while we asked has just been permitted.
+            opened = set(holder.shown()).difference(shown)
+            holder.review(outcome.requester, {*outcome.readable, *opened})
 
 
 def _outcomes(asked: Sequence[tuple[Access, tuple[int, ...]]]) -> list[_Outcome]:

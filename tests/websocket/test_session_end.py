@@ -231,3 +231,25 @@ def many_held(count: int) -> list[Held]:
         access = Access.of(HttpRequest(), Requester(user(name)))
         held.append(Held(access, [own(name).pk, shared.pk, foreign.pk]))
     return held
+
+
+class Latecomer:
+    """Shows a conversation only once the review is under way."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self.answers: list[set[int]] = [set(), {7}]
+        self.readable: set[int] = set()
+
+    def shown(self) -> set[int]:
+        return self.answers.pop(0)
+
+    def review(self, requester: Requester | None, readable: Any) -> None:
+        self.readable = set(readable)
+
+
+async def test_a_room_that_is_joined_during_a_review_stays(running: Engine) -> None:
+    ann = await run_db(user, "ann")
+    latecomer = Latecomer(await run_db(Access.of, HttpRequest(), Requester(ann)))
+    await review([latecomer])
+    assert latecomer.readable == {7}
