@@ -95,8 +95,9 @@ def who(conversations: Collection[int]) -> dict[int, Attendees]:
         conversation__in=conversations, node__expires_at__gt=Now()
     )
     rows: dict[int, list[_Row]] = {conversation: [] for conversation in conversations}
-    for conversation, *row in present.order_by("pk").values_list("conversation", "connection", "user", "anonymous_id"):
-        rows[conversation].append(_Row(*row))
+    columns = "conversation", "connection", "user", "anonymous_id"
+    for conversation, connection, user, anonymous_id in present.order_by("pk").values_list(*columns):
+        rows[conversation].append(_Row(connection, user, anonymous_id))
     users = (
         get_user_model()
         ._base_manager.using(database_alias())

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from .clients import PATIENCE
+from .history import Received
 from .servers import Account, LiveServer
 
 Frame: TypeAlias = dict[str, Any]
@@ -93,3 +94,14 @@ async def opened(
         **{"max_size": None, **options},
     ) as connection:
         yield Socket(connection)
+
+
+async def received(connection: ClientConnection, room: str, last_event_id: str) -> AsyncIterator[Received]:
+    """Join a room and yield its events as every other client's history keeps them."""
+    await connection.send(json.dumps({"type": "join", "room": room, "last_event_id": last_event_id}))
+    async for text in connection:
+        frame = json.loads(text)
+        if frame["type"] == "event":
+            yield Received(frame["id"] or "", frame["event"]["type"], frame["event"])
+        else:
+            assert frame["type"] in {"joined", "presence", "pong"}, frame
