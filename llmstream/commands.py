@@ -34,7 +34,7 @@ def send(requester: Requester, engine: Engine, conversation: str, fields: Fields
     """
     found = find_conversation(requester, conversation)
     get_policy().check_write(requester, found)
-    return _begin(engine, partial(prompts.send, found.pk, _prompt(requester, fields, client_id)))
+    return begin(engine, partial(prompts.send, found.pk, _prompt(requester, fields, client_id)))
 
 
 def stop(requester: Requester, generation: str) -> Generation:
@@ -44,7 +44,7 @@ def stop(requester: Requester, generation: str) -> Generation:
 
 def retry(requester: Requester, engine: Engine, generation: str) -> Sent:
     """Answer the same prompt again."""
-    return _begin(engine, partial(prompts.retry, _writable(requester, generation).pk))
+    return begin(engine, partial(prompts.retry, _writable(requester, generation).pk))
 
 
 def steer(requester: Requester, generation: str, fields: Fields) -> Generation:
@@ -80,7 +80,7 @@ def generation_result(generation: Generation) -> dict[str, Any]:
     return {"generation": generation_object(generation, message=generation.message.public_id)}
 
 
-def _begin(engine: Engine, ask: Callable[..., Sent]) -> Sent:
+def begin(engine: Engine, ask: Callable[..., Sent]) -> Sent:
     """Have a new generation run. Called where it is committed: a client that hangs up now must not orphan it."""
     claimed = False
     place = engine.turns.reserve()

@@ -270,6 +270,11 @@ def message_of(code: str) -> str:
     return _messages().get(code, _text(LLMStreamError))
 
 
+def codes_of(error: type[LLMStreamError]) -> frozenset[str]:
+    """Return the stable codes of an error class and of those below it."""
+    return frozenset(child.code for child in _family(error))
+
+
 @cache
 def _messages() -> dict[str, str]:
     return {error.code: _text(error) for error in _family(LLMStreamError)}

@@ -61,6 +61,7 @@ class Conversation(models.Model):
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
         ordering = ("-updated_at", "-pk")
+        permissions = (("view_content", "Can read what people and models said"),)
         indexes = (
             models.Index(fields=("owner", "-updated_at", "-id"), name="llmstream_conv_owner"),
             models.Index(
@@ -172,7 +173,7 @@ class Message(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.role}: {self.text[:60]}"
+        return f"{self.role} {self.public_id}"
 
 
 class Generation(models.Model):
@@ -195,6 +196,7 @@ class Generation(models.Model):
 
     ACTIVE = (Status.QUEUED, Status.RUNNING, Status.WAITING)
     RETRYABLE = (Status.STOPPED, Status.FAILED, Status.INTERRUPTED)
+    TROUBLED = (Status.FAILED, Status.INTERRUPTED)
 
     public_id = PublicIdField()
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="generations")

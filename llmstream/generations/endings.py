@@ -24,13 +24,13 @@ from ..exceptions import NotFound
 from ..log.reading import read_rows
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
-from ..models import Event, Generation, Message, UsageRecord
+from ..models import Conversation, Event, Generation, Message, UsageRecord
 from ..providers.base import Usage
 from ..signals import generation_finished
 from ..snapshot import error_object
 from ..statements import insert, update
 from .claims import history
-from .queries import after_commit, get_generation
+from .queries import active_generations, after_commit, get_generation
 
 logger = logging.getLogger("llmstream.generations")
 
@@ -127,16 +127,30 @@ def sweep() -> list[int]:
 
     A prompt that nobody picked up within a lease's time counts as held up.
     """
-    for conversation in _lapsed().values_list("conversation", flat=True).order_by("conversation").distinct():
+    for conversation in lapsed().values_list("conversation", flat=True).order_by("conversation").distinct():
         try:
-            with suppress(NotFound), locked(conversation) as log:
-                interrupt_lapsed(log)
+            settle(conversation)
         except DatabaseError:
             raise
         except Exception:
             logger.exception("A lapsed generation of conversation %s could not be ended", conversation)
     forgotten = Now() - timedelta(seconds=get_settings().lease)
     return _conversations(_next_in_line().filter(created_at__lt=forgotten))
+
+
+def settle(conversation: int) -> None:
+    """End the generations of a conversation whose leases have lapsed as interrupted; others stay as they are."""
+    with suppress(NotFound), locked(conversation) as log:
+        interrupt_lapsed(log)
+
+
+def delete_conversation(conversation: Conversation) -> None:
+    """Stop what runs in a conversation and delete all of it but the ledger; raises NotFound when it is gone."""
+    for generation in active_generations(conversation):
+        stop(generation.pk)
+    # Under its lock: rows added meanwhile would keep it from being deleted, or lock each other out.
+    with locked(conversation.pk) as log:
+        log.conversation.delete()
 
 
 def free_queues(conversations: Sequence[int] | None, limit: int | None = None) -> list[int]:
@@ -239,11 +253,12 @@ def tell_finished(generation: int) -> None:
 
 def interrupt_lapsed(log: LogTransaction) -> None:
     """End the generations of a locked conversation whose owners have let their leases lapse."""
-    for generation in _lapsed().filter(conversation=log.conversation).select_related("message"):
+    for generation in lapsed().filter(conversation=log.conversation).select_related("message"):
         end(log, generation, Ending(Status.INTERRUPTED))
 
 
-def _lapsed() -> QuerySet[Generation]:
+def lapsed() -> QuerySet[Generation]:
+    """Return the running generations whose owners have let their leases lapse."""
     running = Generation.objects.using(database_alias()).filter(status=Status.RUNNING)
     return running.filter(lease_expires_at__lt=Now())
 

@@ -10,10 +10,8 @@ from django.urls import reverse
 
 from ..conf import get_settings
 from ..fields import Fields
-from ..generations.endings import stop
+from ..generations.endings import delete_conversation
 from ..generations.prompts import model_key
-from ..generations.queries import active_generations
-from ..log.transaction import locked
 from ..lookup import find_conversation
 from ..models import Conversation
 from ..permissions import Requester, get_policy
@@ -104,12 +102,7 @@ def _change(request: HttpRequest, public_id: str) -> dict[str, Any]:
 
 
 def _delete(request: HttpRequest, public_id: str) -> None:
-    conversation = _managed(get_policy().identify(request), public_id)
-    for generation in active_generations(conversation):
-        stop(generation.pk)
-    # Under its lock: rows added meanwhile would keep it from being deleted, or lock each other out.
-    with locked(conversation.pk) as log:
-        log.conversation.delete()
+    delete_conversation(_managed(get_policy().identify(request), public_id))
 
 
 def _managed(requester: Requester, public_id: str) -> Conversation:

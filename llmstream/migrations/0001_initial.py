@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
                 "verbose_name": "conversation",
                 "verbose_name_plural": "conversations",
                 "ordering": ("-updated_at", "-pk"),
+                "permissions": (("view_content", "Can read what people and models said"),),
             },
         ),
         migrations.CreateModel(

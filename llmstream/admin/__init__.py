@@ -1,0 +1,11 @@
+"""The admin's pages, on stock ``ModelAdmin``; Django finds them by this package's name."""
+
+from __future__ import annotations
+
+from .conversations import ConversationAdmin
+from .events import EventAdmin
+from .generations import GenerationAdmin
+from .messages import MessageAdmin
+from .usage import UsageRecordAdmin
+
+__all__ = ["ConversationAdmin", "EventAdmin", "GenerationAdmin", "MessageAdmin", "UsageRecordAdmin"]

@@ -1,0 +1,34 @@
+"""Search over what people and models said.
+
+By ``icontains``, which every database has. An index for it would have to be a PostgreSQL extension (``pg_trgm``), or
+full text search, whose documents are limited in size: an answer that is too long for one could not be stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db.models import Q
+from django.utils.text import smart_split, unescape_string_literal
+
+from ..log.rows import database_alias
+from ..models import Message
+
+#: Newest messages that a search looks for.
+MATCHES = 1_000
+
+
+def words_of(term: str) -> list[str]:
+    """Return the words of a search; what stands in quotes is one."""
+    bits = list(smart_split(term))
+    quoted = ('"', "'")
+    return [unescape_string_literal(bit) if bit[:1] in quoted and bit[:1] == bit[-1:] else bit for bit in bits]
+
+
+def newest_saying(term: str, field: str) -> Sequence[int]:
+    """Return ``field`` of the newest messages that hold all the words: one pass, however long the list."""
+    condition = Q()
+    for word in words_of(term):
+        condition &= Q(text__icontains=word)
+    found = Message.objects.using(database_alias()).filter(condition).order_by("-pk")
+    return list(set(found.values_list(field, flat=True)[:MATCHES]))
