@@ -183,7 +183,7 @@ class ConversationAdmin(LargeTableAdmin):
         kinds = {Turn: "turn", BranchStart: "start", BranchEnd: "end"}
         return {
             "items": [{"kind": kinds[type(item)], "item": item} for item in with_branches(turns)],
-            "older": turns[0].message.first_seq if more else None,
+            "older": str(turns[0].message.first_seq) if more else "",
             "newest": before is None,
         }
 
