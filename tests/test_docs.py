@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.utils.module_loading import import_string
 
 from llmstream import checks, events, exceptions
@@ -23,6 +23,7 @@ from llmstream.providers.base import ChatMessage, Finish, ProviderRequest, Usage
 from llmstream.providers.registry import get_provider
 from llmstream.runners.worker import GenerationWorker
 from llmstream.signals import generation_finished
+from tests.admin.staff import ADMIN, answered, staff
 from tools.services import nginx, valkey, web, worker
 from tools.services.valkey import ValkeyServer
 
@@ -54,6 +55,7 @@ def subclasses(of: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
 
 def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
+        "admin.md": ["LogEntry", "ScriptedProvider"],
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],
         "providers.md": ["LLMSTREAM", *SERVICES, "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
@@ -143,6 +145,25 @@ def test_the_example_policy_lets_staff_start(django_user_model: Any) -> None:
     policy.check_create(Requester(django_user_model(is_staff=True)))
     with pytest.raises(PermissionDenied):
         policy.check_create(Requester(django_user_model(is_staff=False)))
+
+
+@pytest.mark.django_db
+def test_the_example_query_finds_readings() -> None:
+    readings = snippet("docs/admin.md", "LogEntry")["readings"]
+    sent = answered()
+    ann = Client()
+    ann.force_login(staff("view_conversation", "view_content", name="ann"))
+    ann.get(f"{ADMIN}conversation/{sent.conversation.pk}/change/")
+    assert [entry.change_message for entry in readings] == ["Read the transcript."]
+
+
+async def test_the_example_script_is_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "answer.script.json").write_text('[{"text": "Hello"}, {"finish": "length"}]')
+    provider = snippet("docs/admin.md", "ScriptedProvider")["provider"]
+    parts = [part async for part in provider.stream(ProviderRequest("g", "", []))]
+    assert parts[0] == "Hello"
+    assert Finish("length") in parts
 
 
 def test_the_example_receiver_is_called(capsys: pytest.CaptureFixture[str]) -> None:

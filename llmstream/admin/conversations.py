@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from ..exceptions import NotFound
 from ..export import FORMATS, export
 from ..generations.endings import delete_conversation
-from ..models import Conversation, Event, Generation, Membership, Message, UsageRecord
+from ..models import Conversation, Event, Generation, Message, UsageRecord
 from ..transcript import BranchEnd, BranchStart, Turn, read_turns, with_branches
 from .base import LIST_LIMIT, LargeTableAdmin
 from .content import log_read, log_read_rows, log_search, may_read
@@ -31,28 +31,6 @@ from .search import newest_saying
 TRANSCRIPT_PAGE = 100
 
 Action = Callable[[Any, HttpRequest, QuerySet[Conversation]], HttpResponseBase | None]
-
-
-class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
-    """Who else takes part; the JSON API changes it."""
-
-    model = Membership
-    fields = readonly_fields = ("user", "role", "created_at")
-    extra = 0
-    can_delete = False
-    verbose_name_plural = _("members")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
-        """With the users' names."""
-        return super().get_queryset(request).select_related("user")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
 
 
 def _exporting(name: str) -> Action:
@@ -77,7 +55,7 @@ def _exporting(name: str) -> Action:
 class ConversationAdmin(LargeTableAdmin):
     """The list finds by title, owner, id and, for who may read content, by what was said."""
 
-    list_display = ("__str__", "owner", "model", "answers", "cost", "created_at", "updated_at")
+    list_display = ("__str__", "owner", "answers", "cost", "created_at")
     list_filter = (
         AnswersStatusFilter,
         AnswersModelFilter,
@@ -87,17 +65,20 @@ class ConversationAdmin(LargeTableAdmin):
     )
     list_select_related = ("owner",)
     search_fields = ("title",)
-    fields = (
-        "title",
-        ("public_id", "owner", "anonymous_id"),
-        ("model", "head", "epoch"),
-        ("created_at", "updated_at"),
-        "related",
+    fieldsets = (
+        (None, {"fields": ("title", "owner", "taking_part", "cost", "related")}),
+        (
+            _("Details"),
+            {
+                "classes": ("collapse",),
+                "fields": ("public_id", "anonymous_id", "model", "head", "epoch", "created_at", "updated_at"),
+            },
+        ),
     )
     readonly_fields = (
-        *("public_id", "owner", "anonymous_id", "model", "head", "epoch", "created_at", "updated_at", "related"),
+        *("owner", "taking_part", "cost", "related"),
+        *("public_id", "anonymous_id", "model", "head", "epoch", "created_at", "updated_at"),
     )
-    inlines = (MembershipInline,)
     actions = tuple(_exporting(name) for name in FORMATS)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -131,6 +112,11 @@ class ConversationAdmin(LargeTableAdmin):
     def cost(self, obj: Any) -> str:
         """What was spent, as far as providers say."""
         return "-" if obj.spent is None else f"{obj.spent:.4f}"
+
+    @admin.display(description=_("members"))
+    def taking_part(self, obj: Conversation) -> str:
+        """Who else takes part."""
+        return ", ".join(str(item) for item in obj.memberships.select_related("user").order_by("pk")) or "-"
 
     @admin.display(description=_("see also"))
     def related(self, obj: Conversation) -> str:
@@ -166,7 +152,7 @@ class ConversationAdmin(LargeTableAdmin):
     ) -> Any:
         """Show the transcript below the form to those who may read it."""
         context = dict(extra_context or {})
-        if may_read(request):
+        if request.method == "GET" and may_read(request):
             context["transcript"] = self._transcript(request, object_id)
         return super().change_view(request, object_id, form_url, context)
 

@@ -43,7 +43,7 @@ class EventAdmin(ReadOnlyAdmin):
     list_filter = (TypeFilter,)
     list_select_related = ("conversation",)
     content_fields = ("data",)
-    fields = (("event_id", "type"), ("in_conversation", "of_generation"), "created_at")
+    fields = ("event_id", "type", "in_conversation", "of_generation", "created_at")
     list_per_page = 100
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:

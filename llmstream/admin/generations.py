@@ -35,8 +35,7 @@ from .operations import OPERATIONS, Operation, operate
 def _acting(operation: Operation) -> Any:
     @admin.action(description=operation.label, permissions=["operate"])
     def act(self: Any, request: HttpRequest, queryset: QuerySet[Generation]) -> None:
-        pks = queryset.order_by("conversation_id", "pk").values_list("pk", flat=True)
-        operate(self, request, operation, pks)
+        operate(self, request, operation, queryset)
 
     act.__name__ = f"{operation.name}_selected"
     return act
@@ -46,10 +45,7 @@ def _acting(operation: Operation) -> Any:
 class GenerationAdmin(FiguresAdmin):
     """``change_generation`` is the permission to stop, retry and settle."""
 
-    list_display = (
-        *("public_id", "in_conversation", "model", "status", "attempt", "error_code"),
-        *("first_token", "took", "output", "cost", "created_at"),
-    )
+    list_display = (*("id", "in_conversation", "model", "outcome", "first_token", "took", "cost", "created_at"),)
     list_filter = (
         "status",
         LeaseFilter,
@@ -61,21 +57,25 @@ class GenerationAdmin(FiguresAdmin):
     )
     list_select_related = ("conversation",)
     search_fields = ("public_id",)
-    fields = (
-        ("public_id", "in_conversation", "to_message"),
-        ("model", "status", "attempt"),
-        ("finish_reason", "error_code", "stop_requested_at"),
-        ("created_at", "started_at", "first_token_at", "ended_at"),
-        ("first_token", "took"),
-        ("output", "cost"),
-        ("fence", "lease_expires_at", "provider_response_id"),
-        "events",
+    fieldsets = (
+        (None, {"fields": ("in_conversation", "to_message", "model", "outcome", "attempt", "created_at")}),
+        (None, {"fields": ("first_token", "took", "output", "cost", "events")}),
+        (
+            _("Details"),
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    *("public_id", "finish_reason", "started_at", "first_token_at", "ended_at", "stop_requested_at"),
+                    *("fence", "lease_expires_at", "provider_response_id"),
+                ),
+            },
+        ),
     )
     actions: Any = tuple(_acting(operation) for operation in OPERATIONS.values())
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """What is worked out."""
-        return "in_conversation", "to_message", "first_token", "took", "output", "cost", "events"
+        return "in_conversation", "to_message", "outcome", "first_token", "took", "output", "cost", "events"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With what the ledger says, worked out for the rows of a page only."""
@@ -127,7 +127,7 @@ class GenerationAdmin(FiguresAdmin):
             found = self.visible_object(request, object_id)
             if not self.has_operate_permission(request):
                 raise PermissionDenied
-            operate(self, request, operation, [found.pk])
+            operate(self, request, operation, Generation.objects.filter(pk=found.pk))
             return HttpResponseRedirect(self.url("change", found.pk))
 
         return view
@@ -175,6 +175,12 @@ class GenerationAdmin(FiguresAdmin):
         """A link to it."""
         return self.link("conversation", obj.conversation_id, obj.conversation)
 
+    @admin.display(description=_("status"))
+    def outcome(self, obj: Generation) -> str:
+        """How it stands, and why it failed."""
+        status = obj.get_status_display()
+        return f"{status}: {obj.error_code}" if obj.error_code else status
+
     @admin.display(description=_("message"))
     def to_message(self, obj: Generation) -> SafeString | str:
         """A link to it."""
@@ -209,4 +215,4 @@ class GenerationAdmin(FiguresAdmin):
 
 
 def _seconds(since: Any, until: Any) -> str:
-    return format_html("{} s", f"{(until - since).total_seconds():.2f}") if since and until else "-"
+    return format_html("{}&nbsp;s", f"{(until - since).total_seconds():.2f}") if since and until else "-"

@@ -25,17 +25,14 @@ from .search import newest_saying
 class MessageAdmin(ReadOnlyAdmin):
     """Search finds messages for those who may read content."""
 
-    list_display = ("public_id", "in_conversation", "role", "status", "author", "length", "created_at")
+    list_display = ("id", "in_conversation", "role", "status", "author", "length", "created_at")
     list_filter = ("role", "status", ConversationOwnerFilter, ("created_at", admin.DateFieldListFilter))
     list_select_related = ("conversation", "author")
     search_fields = ("public_id",)
     content_fields = ("text", "parts")
     fields = (
-        ("public_id", "in_conversation"),
-        ("role", "status", "author"),
-        ("first_seq", "end_seq", "created_at"),
-        "parent_message",
-        "generations",
+        *("in_conversation", "role", "status", "author", "created_at", "parent_message", "generations"),
+        *("public_id", "first_seq", "end_seq"),
     )
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
@@ -14,6 +13,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.handlers.asgi import ASGIRequest
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _t
@@ -21,49 +21,67 @@ from django.utils.translation import gettext_lazy as _
 
 from ..commands import begin
 from ..engine import Engine, background_engine, get_engine
-from ..exceptions import LLMStreamError, NotFound
+from ..exceptions import LLMStreamError
 from ..generations import endings, prompts
 from ..generations.queries import get_generation
 from ..log.rows import database_alias
 from ..models import Generation
 
-#: Generations that one action takes on.
-AT_ONCE = 1_000
+#: Failures that are told one by one.
+_FAULTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``act`` returns whether it changed anything, and raises an ``LLMStreamError`` when it cannot be done."""
+    """What can be done to generations in some statuses, to ``at_once`` of them in one request.
+
+    ``act`` returns whether it changed anything, and raises an ``LLMStreamError`` when it cannot be done.
+    """
 
     name: str
     label: Any
     done: Any
-    applies: Callable[[Generation], bool]
+    statuses: tuple[str, ...]
+    at_once: int
     act: Callable[[HttpRequest, Generation], bool]
+    lapsed: bool = False
+
+    def applies(self, generation: Generation) -> bool:
+        """Whether it can be done to a generation as it stands."""
+        lease = generation.lease_expires_at
+        lapsed = lease is not None and lease < timezone.now()
+        return generation.status in self.statuses and (lapsed or not self.lapsed)
 
 
-def operate(model_admin: Any, request: HttpRequest, operation: Operation, pks: Iterable[int]) -> None:
-    """Do it to each, record it, and tell the user what came of it."""
-    changed, faults, untouched = 0, set(), 0
-    for pk in islice(pks, AT_ONCE):
+def operate(model_admin: Any, request: HttpRequest, operation: Operation, generations: QuerySet[Generation]) -> None:
+    """Do it to each that it applies to, record it, and tell the user what came of it."""
+    # In the order in which the log's writer locks conversations.
+    fitting = generations.filter(status__in=operation.statuses).order_by("conversation_id", "pk")
+    pks = list(fitting.values_list("pk", flat=True)[: operation.at_once + 1])
+    changed, faults = 0, []
+    for pk in pks[: operation.at_once]:
         try:
             found = get_generation(pk)
-            if not (operation.applies(found) and operation.act(request, found)):
-                untouched += 1
-                continue
+            if operation.applies(found) and operation.act(request, found):
+                changed += 1
+                _record(request, found, operation)
         except LLMStreamError as error:
-            faults.add(
-                f"{pk}: {error.message}" if isinstance(error, NotFound) else f"{found.public_id}: {error.message}"
-            )
-            continue
-        changed += 1
-        _record(request, found, operation)
+            faults.append(f"{pk}: {error.message}")
+    _tell(model_admin, request, operation, changed, faults)
+    if len(pks) > operation.at_once:
+        text = _t("There are more: only %d are taken on at once.") % operation.at_once
+        model_admin.message_user(request, text, messages.WARNING)
+
+
+def _tell(model_admin: Any, request: HttpRequest, operation: Operation, changed: int, faults: Sequence[str]) -> None:
     if changed:
         model_admin.message_user(request, operation.done % changed, messages.SUCCESS)
-    if untouched:
-        model_admin.message_user(request, _t("Left as they were: %d.") % untouched, messages.WARNING)
-    for fault in sorted(faults)[:5]:
+    elif not faults:
+        model_admin.message_user(request, _t("There was nothing to do."), messages.WARNING)
+    for fault in faults[:_FAULTS]:
         model_admin.message_user(request, fault, messages.ERROR)
+    if len(faults) > _FAULTS:
+        model_admin.message_user(request, _t("And %d more.") % (len(faults) - _FAULTS), messages.ERROR)
 
 
 def _record(request: HttpRequest, generation: Generation, operation: Operation) -> None:
@@ -93,11 +111,6 @@ def _settle(request: HttpRequest, generation: Generation) -> bool:
     return get_generation(generation.pk).status == Generation.Status.INTERRUPTED
 
 
-def _lapsed(generation: Generation) -> bool:
-    lease = generation.lease_expires_at
-    return generation.status == Generation.Status.RUNNING and lease is not None and lease < timezone.now()
-
-
 def _serving_engine(request: HttpRequest) -> Engine:
     """Return the engine of the server's loop, or under WSGI the one that has a loop of its own."""
     return async_to_sync(_engine_here)() if isinstance(request, ASGIRequest) else background_engine()
@@ -108,10 +121,17 @@ async def _engine_here() -> Engine:
 
 
 _OPERATIONS = (
-    Operation("stop", _("Stop"), _("Stopped: %d."), lambda generation: generation.status in Generation.ACTIVE, _stop),
+    Operation("stop", _("Stop"), _("Stopped: %d."), Generation.ACTIVE, 1_000, _stop),
+    # Each is a call of a model.
+    Operation("retry", _("Retry"), _("Begun anew: %d."), Generation.RETRYABLE, 100, _retry),
     Operation(
-        "retry", _("Retry"), _("Begun anew: %d."), lambda generation: generation.status in Generation.RETRYABLE, _retry
+        "settle",
+        _("Settle as interrupted"),
+        _("Settled: %d."),
+        (Generation.Status.RUNNING,),
+        1_000,
+        _settle,
+        lapsed=True,
     ),
-    Operation("settle", _("Settle as interrupted"), _("Settled: %d."), _lapsed, _settle),
 )
 OPERATIONS: Final = {operation.name: operation for operation in _OPERATIONS}

@@ -19,17 +19,12 @@ from .filters import CostFilter, ModelFilter, UserFilter
 class UsageRecordAdmin(FiguresAdmin):
     """One row for each call of a provider."""
 
-    list_display = (
-        *("__str__", "user", "model", "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"),
-        *("cost", "estimated", "created_at"),
-    )
+    list_display = ("id", "user", "model", "input_tokens", "output_tokens", "amount", "estimated", "created_at")
     list_filter = (ModelFilter, UserFilter, "estimated", ("created_at", admin.DateFieldListFilter), CostFilter)
     list_select_related = ("user",)
     fields = (
-        ("in_conversation", "of_generation", "user"),
-        ("model", "created_at"),
-        ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"),
-        ("cost", "estimated"),
+        *("in_conversation", "of_generation", "user", "model", "created_at"),
+        *("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cost", "estimated"),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -43,6 +38,11 @@ class UsageRecordAdmin(FiguresAdmin):
     def figures_of(self, rows: QuerySet[Any]) -> tuple[QuerySet[Generation], QuerySet[UsageRecord]]:
         """The rows, and the generations that they are of."""
         return Generation.objects.filter(pk__in=rows.values("generation")), rows
+
+    @admin.display(description=_("cost"))
+    def amount(self, obj: UsageRecord) -> str:
+        """To a few places."""
+        return "-" if obj.cost is None else f"{obj.cost:.6f}"
 
     @admin.display(description=_("conversation"))
     def in_conversation(self, obj: UsageRecord) -> SafeString | str:

@@ -18,7 +18,7 @@ from llmstream.generations.prompts import retry
 from llmstream.models import Conversation
 from tests.support import ask, conversation
 
-from .staff import ADMIN, VIEW, answered, body, finish, readings, say, signed_in, staff
+from .staff import ADMIN, VIEW, answered, body, finish, readings, say, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -136,11 +136,9 @@ def test_too_many_are_refused_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_under_asgi_the_file_is_streamed_too() -> None:
+async def test_under_asgi_the_file_is_streamed_too(asgi_client: AsyncClient) -> None:
     sent = await run_db(answered, "Question")
-    client = AsyncClient()
-    await client.aforce_login(await run_db(staff, *VIEW, "view_content"))
     chosen = {"action": "export_jsonl", "_selected_action": sent.conversation.pk}
-    response: Any = await client.post(f"{ADMIN}conversation/", chosen)
+    response: Any = await asgi_client.post(f"{ADMIN}conversation/", chosen)
     content = b"".join([chunk async for chunk in response.streaming_content])
     assert json.loads(content)["messages"][0]["content"] == "Question"

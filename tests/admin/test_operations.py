@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.test import AsyncClient, Client
+from django.test import AsyncClient, Client, RequestFactory
 
+from llmstream.admin import operations
 from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.generations.claims import lease_end
@@ -57,7 +60,6 @@ def test_selected_generations_are_stopped_with_their_text() -> None:
     say(running.generation, "So", " far")
     html = act(signed_in(*OPERATOR), "stop", running.generation, other.generation)
     assert "Stopped: 1." in html
-    assert "Left as they were: 1." in html
     assert status(running.generation) == "stopped"
     assert status(other.generation) == "completed"
     events = check_log(running.conversation)
@@ -111,12 +113,10 @@ def test_retried_under_wsgi(retried: None) -> None:
     check_log(sent.conversation)
 
 
-async def test_retried_on_the_servers_own_loop(running: Engine) -> None:
+async def test_retried_on_the_servers_own_loop(running: Engine, asgi_client: AsyncClient) -> None:
     sent = await run_db(answered, "Hello", status="failed")
-    client = AsyncClient()
-    await client.aforce_login(await run_db(staff, *OPERATOR))
     with site():
-        response = await client.post(f"{ADMIN}generation/{sent.generation.pk}/retry/")
+        response = await asgi_client.post(f"{ADMIN}generation/{sent.generation.pk}/retry/")
         assert response.status_code == 302
         again = await run_db(Generation.objects.latest, "pk")
         await ended(again)
@@ -127,7 +127,7 @@ def test_what_cannot_be_retried_is_said() -> None:
     done, busy = answered(), answered(status="failed")
     ask(busy.conversation)
     client = signed_in(*OPERATOR)
-    assert "Left as they were: 1." in act(client, "retry", done.generation)
+    assert "There was nothing to do." in act(client, "retry", done.generation)
     assert "already being generated" in act(client, "retry", busy.generation)
     assert Generation.objects.count() == 3
 
@@ -149,6 +149,18 @@ def test_all_that_a_filter_leaves_are_stopped_at_once() -> None:
     client.post(f"{ADMIN}generation/?status__exact=running", data)
     assert {status(sent.generation) for sent in sents} == {"stopped"}
     assert status(done.generation) == "completed"
+
+
+def test_what_is_more_than_one_request_takes_on_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(operations.OPERATIONS, "stop", replace(operations.OPERATIONS["stop"], at_once=2))
+    sents = [ask(conversation()) for _ in range(3)]
+    request = RequestFactory().post("/")
+    request.user = staff()
+    told: list[str] = []
+    model_admin = SimpleNamespace(message_user=lambda request, text, level: told.append(str(text)))
+    operations.operate(model_admin, request, operations.OPERATIONS["stop"], Generation.objects.all())
+    assert told == ["Stopped: 2.", "There are more: only 2 are taken on at once."]
+    assert [status(sent.generation) for sent in sents] == ["stopped", "stopped", "running"]
 
 
 @pytest.mark.parametrize("name", ["stop", "retry", "settle"])
@@ -204,8 +216,7 @@ def test_renaming_writes_the_title_and_nothing_else(monkeypatch: pytest.MonkeyPa
         original(self, *args, **kwargs)
 
     monkeypatch.setattr(Conversation, "save", save)
-    data = {"title": "New", "head": 1, "epoch": 9, "owner": user().pk, "memberships-TOTAL_FORMS": 0}
-    data["memberships-INITIAL_FORMS"] = 0
+    data = {"title": "New", "head": 1, "epoch": 9, "owner": user().pk}
     response = client.post(f"{ADMIN}conversation/{sent.conversation.pk}/change/", data)
     assert response.status_code == 302
     found = Conversation.objects.get(pk=sent.conversation.pk)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from django.core.handlers.asgi import ASGIHandler
 from django.test import AsyncClient, Client
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from llmstream.recording import record, script_of
 from tests.http.client import Call
 from tests.support import Upstream, ask, asked, conversation, ended, site, stored, until, within
 
-from .staff import ADMIN, VIEW, answered, body, finish, readings, say, signed_in, staff
+from .staff import ADMIN, VIEW, answered, body, finish, readings, say, signed_in
 
 pytestmark = pytest.mark.django_db
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -165,11 +166,9 @@ def test_downloads_are_files_of_records_and_of_a_script() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_downloads_under_asgi_are_the_same() -> None:
+async def test_downloads_under_asgi_are_the_same(asgi_client: AsyncClient) -> None:
     generation = await run_db(timed, 0, 0, 0.1, 0.6, 1.35, 1.4, 1.4)
-    client = AsyncClient()
-    await client.aforce_login(await run_db(staff, *VIEW, "view_content"))
-    response: Any = await client.get(f"{ADMIN}generation/{generation.pk}/recording.jsonl/")
+    response: Any = await asgi_client.get(f"{ADMIN}generation/{generation.pk}/recording.jsonl/")
     content = b"".join([chunk async for chunk in response.streaming_content])
     assert [json.loads(line) for line in content.splitlines()] == await run_db(recorded, generation)
 
@@ -188,18 +187,16 @@ def test_the_player_plays_what_has_ended_and_follows_what_runs() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_running_generation_is_followed_to_its_end(running: Engine) -> None:
+async def test_a_running_generation_is_followed_to_its_end(running: Engine, asgi_client: AsyncClient) -> None:
     upstream = Upstream()
     with site(upstream):
         sent = await asked(running, "Hi")
         await within(upstream.called.wait())
         upstream.say("Hello ")
-        client = AsyncClient()
-        await client.aforce_login(await run_db(staff, *VIEW, "view_content"))
         page = f"{ADMIN}generation/{sent.generation.pk}/"
-        html = (await client.get(f"{page}recording/")).content.decode()
+        html = (await asgi_client.get(f"{page}recording/")).content.decode()
         assert f'data-live="{page}live/"' in html
-        call = Call(client, f"{page}live/", app=StreamHandoff(Call(client, "/")._app))
+        call = Call(asgi_client, f"{page}live/", app=StreamHandoff(ASGIHandler()))
         reading = running.spawn(call())
         await until(lambda: b"event: snapshot" in call.body)
         upstream.say("there")
@@ -211,7 +208,7 @@ async def test_a_running_generation_is_followed_to_its_end(running: Engine) -> N
     assert call.body.rstrip().partition(b"event: message-end")[2]
     assert await run_db(readings, sent.conversation) == [f"Followed generation {sent.generation.public_id} live."]
     last = call.body.rstrip().rpartition(b"id: ")[2].decode()
-    again = await client.get(f"{page}live/", headers={"Last-Event-ID": last})
+    again = await asgi_client.get(f"{page}live/", headers={"Last-Event-ID": last})
     assert again.status_code == 204
 
 

@@ -23,6 +23,8 @@ LLMSTREAM = {
         "scripted": _model("Scripted", {"text": " ".join(_SENTENCES[:9]), "per_second": 40}),
         # Ten seconds, for what has to happen before the end.
         "long": _model("Scripted, long", {"text": " ".join(_SENTENCES), "per_second": 40}),
+        # Until somebody stops it.
+        "stalls": {**_model("Falls silent", "It begins. ", {"stall": True}), "TOKEN_TIMEOUT": 120.0},
         "cut": _model("Cut off", "It begins well. ", {"cut": True}),
         "thinks": _model("Thinks first", {"reasoning": "Let me see."}, "Here it is."),
     },

@@ -11,9 +11,24 @@ let position = 0; // records that have been played
 let playing = false;
 let timer = 0;
 
-function textAt(count) {
-  const deltas = records.slice(0, count).map((record) => record.event);
-  return deltas.map((event) => (event.type.endsWith("-delta") ? event.delta : "")).join("");
+// One element for each run of deltas of one kind.
+function partsAt(count) {
+  const parts = [];
+  for (const { event } of records.slice(0, count)) {
+    if (!event.type.endsWith("-delta")) {
+      continue;
+    }
+    if (parts.at(-1)?.type !== event.type) {
+      parts.push({ type: event.type, text: "" });
+    }
+    parts.at(-1).text += event.delta;
+  }
+  return parts.map(({ type, text }) => {
+    const element = document.createElement("div");
+    element.className = `llmstream-text llmstream-${type}`;
+    element.textContent = text;
+    return element;
+  });
 }
 
 function draw() {
@@ -28,7 +43,7 @@ function draw() {
   show("type", record?.event.type ?? "");
   show("id", record?.id ?? "");
   show("event", record ? JSON.stringify(record.event, null, 2) : "");
-  show("text", textAt(position));
+  root.querySelector('[data-show="text"]').replaceChildren(...partsAt(position));
 }
 
 function moveTo(count) {
@@ -58,7 +73,8 @@ function play() {
     }
     draw();
     if (position < records.length) {
-      timer = setTimeout(step, Math.min(200, ((records[position].time - now) / speed) * 1000));
+      const due = ((records[position].time - now) / speed) * 1000;
+      timer = setTimeout(step, Math.min(200, Math.max(30, due)));
     } else {
       pause();
     }
