@@ -114,6 +114,17 @@ def test_a_page_of_a_list_is_a_page(client: Client) -> None:
     assert [row.pk for row in second] == [item.pk for item in made[2::-1]]
 
 
+def test_a_page_far_back_is_worked_out_alone(client: Client) -> None:
+    for number in range(base.LargeTableAdmin.list_per_page + 1):
+        conversation(title=str(number))
+    with CaptureQueriesContext(connection) as queries:
+        listed(client, "conversation/?p=2")
+    skipping = [query["sql"] for query in queries if "OFFSET" in query["sql"]]
+    assert len(skipping) == 1
+    assert "llmstream_generation" not in skipping[0]
+    assert len(queries) == 7
+
+
 def test_conversations_are_found_by_what_was_said(client: Client) -> None:
     answered("Where do zebras live?", "In Africa.", title="One")
     answered("What of lions?", "Africa, too.", title="Two")
