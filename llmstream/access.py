@@ -6,7 +6,7 @@ are removed. The engine asks about everything that is open together, every ``acc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
@@ -30,16 +30,18 @@ class Access:
     """Who opened something, in the few bytes that it takes to look them up again.
 
     ``session_key`` is empty when the session is not what the sign-in rests on; ``fingerprint`` changes with the user's
-    password and when the user is disabled.
+    password and when the user is disabled. ``permissions`` are those by which a member of the staff reads what is not
+    theirs; the policy is not asked about them then.
     """
 
     user: Any
     anonymous_id: str
     session_key: str
     fingerprint: int
+    permissions: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, request: HttpRequest, requester: Requester) -> Access:
+    def of(cls, request: HttpRequest, requester: Requester, permissions: tuple[str, ...] = ()) -> Access:
         """Note who a request comes from. May read the session."""
         user = requester.user_or_none
         session = getattr(request, "session", None)
@@ -53,6 +55,7 @@ class Access:
             anonymous_id=requester.anonymous_id,
             session_key=(session.session_key or "") if session is not None and rests_on_session else "",
             fingerprint=0 if user is None else _fingerprint(user),
+            permissions=permissions,
         )
 
 
@@ -90,13 +93,24 @@ def _outcomes(asked: Sequence[tuple[Access, tuple[int, ...]]]) -> list[_Outcome]
     who = _requesters({access for access, _ in asked})
     conversations: dict[Requester, set[int]] = {}
     for access, shown in asked:
-        if (requester := who.get(access)) is not None:
+        if (requester := who.get(access)) is not None and not access.permissions:
             conversations.setdefault(requester, set()).update(shown)
     readable = get_policy().readable(conversations)
-    return [
-        _Outcome(requester, readable[requester]) if (requester := who.get(access)) is not None else _Outcome(None, ())
-        for access, _ in asked
-    ]
+    return [_outcome(who.get(access), access, shown, readable) for access, shown in asked]
+
+
+def _outcome(
+    requester: Requester | None,
+    access: Access,
+    shown: tuple[int, ...],
+    readable: Mapping[Requester, Collection[int]],
+) -> _Outcome:
+    if requester is None:
+        return _Outcome(None, ())
+    if access.permissions:
+        allowed = requester.user.is_staff and requester.user.has_perms(access.permissions)
+        return _Outcome(requester, shown if allowed else ())
+    return _Outcome(requester, readable[requester])
 
 
 def _requesters(accesses: Collection[Access]) -> dict[Access, Requester]:

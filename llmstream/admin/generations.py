@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
+from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern
@@ -19,13 +20,15 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from ..access import Access
 from ..database import release_request_connections
 from ..exceptions import LLMStreamError
 from ..http.streams import stream_response
 from ..models import Event, Generation, UsageRecord
+from ..permissions import Requester
 from ..readers import resume
 from ..recording import record, script_of
-from .content import log_read, may_read
+from .content import PERMISSION, log_read, may_read
 from .downloads import download
 from .figures import FiguresAdmin
 from .filters import ConversationOwnerFilter, ErrorFilter, GenerationCostFilter, LeaseFilter, ModelFilter
@@ -106,6 +109,11 @@ class GenerationAdmin(FiguresAdmin):
             *super().get_urls(),
         ]
 
+    @transaction.non_atomic_requests
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Never in an ATOMIC_REQUESTS transaction: a generation begun by an action must be there for all to see."""
+        return super().changelist_view(request, extra_context)
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> Any:
@@ -121,6 +129,7 @@ class GenerationAdmin(FiguresAdmin):
         return super().change_view(request, object_id, form_url, context)
 
     def _operation_view(self, operation: Operation) -> Any:
+        @transaction.non_atomic_requests
         def view(request: HttpRequest, object_id: str) -> HttpResponseBase:
             if request.method != "POST":
                 return HttpResponseNotAllowed(["POST"])
@@ -164,9 +173,10 @@ class GenerationAdmin(FiguresAdmin):
         if start is None:
             return HttpResponse(status=204)
         log_read(request, [found.conversation], _t("Followed generation %s live.") % found.public_id)
+        access = Access.of(request, Requester(request.user), ("llmstream.view_generation", PERMISSION))
         try:
             async_to_sync(release_request_connections)()
-            return async_to_sync(stream_response)(request, start)
+            return async_to_sync(stream_response)(request, start, access)
         except LLMStreamError as error:
             return HttpResponse(error.message, status=error.status, content_type="text/plain")
 

@@ -12,7 +12,6 @@ from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.handlers.asgi import ASGIRequest
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -24,7 +23,6 @@ from ..engine import Engine, background_engine, get_engine
 from ..exceptions import LLMStreamError
 from ..generations import endings, prompts
 from ..generations.queries import get_generation
-from ..log.rows import database_alias
 from ..models import Generation
 
 #: Failures that are told one by one.
@@ -100,9 +98,7 @@ def _stop(request: HttpRequest, generation: Generation) -> bool:
 
 
 def _retry(request: HttpRequest, generation: Generation) -> bool:
-    sent = prompts.retry(generation.pk)
-    # On a site with ATOMIC_REQUESTS nobody else sees the new rows before the request is over.
-    transaction.on_commit(partial(begin, _serving_engine(request), sent), using=database_alias())
+    begin(_serving_engine(request), partial(prompts.retry, generation.pk))
     return True
 
 

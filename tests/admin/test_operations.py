@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import connections
 from django.test import AsyncClient, Client, RequestFactory
 
 from llmstream.admin import operations
@@ -98,7 +99,9 @@ def test_a_lease_renewed_meanwhile_saves_a_generation(monkeypatch: pytest.Monkey
     assert status(sent.generation) == "running"
 
 
-def test_retried_under_wsgi(retried: None) -> None:
+@pytest.mark.parametrize("atomic", [False, True])
+def test_retried_under_wsgi(atomic: bool, retried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", atomic)
     sent = answered("Hello", status="failed")
     with site():
         html = act(signed_in(*OPERATOR), "retry", sent.generation)

@@ -14,6 +14,7 @@ from django.test import AsyncClient, Client
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmstream import access
 from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.exceptions import ProviderError, codes_of
@@ -25,7 +26,7 @@ from llmstream.recording import record, script_of
 from tests.http.client import Call
 from tests.support import Upstream, ask, asked, conversation, ended, site, stored, until, within
 
-from .staff import ADMIN, VIEW, answered, body, finish, readings, say, signed_in
+from .staff import ADMIN, VIEW, answered, body, finish, readings, say, signed_in, staff
 
 pytestmark = pytest.mark.django_db
 START = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -210,6 +211,28 @@ async def test_a_running_generation_is_followed_to_its_end(running: Engine, asgi
     last = call.body.rstrip().rpartition(b"id: ")[2].decode()
     again = await asgi_client.get(f"{page}live/", headers={"Last-Event-ID": last})
     assert again.status_code == 204
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_live_view_ends_with_the_permission_and_not_before(running: Engine, asgi_client: AsyncClient) -> None:
+    upstream = Upstream()
+    with site(upstream, ACCESS_INTERVAL=0.05):
+        sent = await asked(running, "Hi")
+        await within(upstream.called.wait())
+        call = Call(asgi_client, f"{ADMIN}generation/{sent.generation.pk}/live/", app=StreamHandoff(ASGIHandler()))
+        reading = running.spawn(call())
+        await until(lambda: running.streams)
+        [stream] = running.streams
+        await access.review([stream])
+        upstream.say("Hello")
+        await until(lambda: b"Hello" in call.body)
+        await run_db(staff, *VIEW)
+        await access.review([stream])
+        await within(reading)
+        upstream.finish()
+        await ended(sent.generation)
+    assert b"event: message-end" not in call.body
+    assert b"event: error" in call.body
 
 
 def test_a_client_without_the_admin_sees_nothing() -> None:
