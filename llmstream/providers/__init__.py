@@ -11,8 +11,10 @@ from ..exceptions import ProviderContextExceeded
 from .base import (
     ChatMessage,
     Cursor,
+    Data,
     Finish,
     Keepalive,
+    Phase,
     Provider,
     ProviderPart,
     ProviderRequest,
@@ -20,14 +22,20 @@ from .base import (
     RefusalDelta,
     ResponseStarted,
     ResumableProvider,
+    ToolCall,
+    ToolFinished,
+    ToolSpec,
+    ToolStarted,
     Usage,
 )
 
 __all__ = [
     "ChatMessage",
     "Cursor",
+    "Data",
     "Finish",
     "Keepalive",
+    "Phase",
     "Provider",
     "ProviderContextExceeded",
     "ProviderPart",
@@ -36,5 +44,9 @@ __all__ = [
     "RefusalDelta",
     "ResponseStarted",
     "ResumableProvider",
+    "ToolCall",
+    "ToolFinished",
+    "ToolSpec",
+    "ToolStarted",
     "Usage",
 ]

@@ -10,11 +10,35 @@ from typing import Any, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model asks for a tool: ``arguments`` is a JSON object as text, ``id`` the provider's name of the call."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the model may ask for; ``parameters`` is the JSON schema of its arguments, an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
-    """One turn of the history sent to a model: ``role`` is system, user, assistant or tool; ``content`` plain text."""
+    """One turn of the history sent to a model: ``role`` is system, user, assistant or tool; ``content`` plain text.
+
+    ``tool_calls`` are those that an assistant's turn asked for. Each is followed by a tool's turn with its result,
+    whose ``tool_call_id`` is the call's id.
+    """
 
     role: str
     content: str
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +48,14 @@ class ProviderRequest:
     ``model`` is the provider's own name of the model (``MODEL`` of the site's entry). ``messages`` is the branch of the
     conversation, oldest first, with the site's system prompt in front when there is one. ``options`` are per-call
     parameters merged from the site's entry (temperature and so on). ``generation`` is the public id, for logs and
-    idempotency headers.
+    idempotency headers. ``tools`` are what the model may ask for.
     """
 
     generation: str
     model: str
     messages: Sequence[ChatMessage]
     options: Mapping[str, Any] = field(default_factory=dict)
+    tools: Sequence[ToolSpec] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +112,47 @@ class Keepalive:
     """The provider gave a sign of life without content (a comment line, an empty chunk)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What an agent is doing now, such as searching; people see both."""
+
+    name: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A part of the answer that is JSON and no text, such as a chart; ``name`` tells the page what it is."""
+
+    name: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """An agent has begun a tool call of its own: it is shown and stored, not run."""
+
+    id: str
+    name: str
+    input: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool call of the agent's own has returned, or failed."""
+
+    id: str
+    output: Any = None
+    failed: bool = False
+
+
+#: What a provider yields beside the text of a simple answer.
+AgentPart: TypeAlias = ToolCall | Phase | Data | ToolStarted | ToolFinished
+
 #: What a provider yields. A plain ``str`` is a piece of the answer's text.
-ProviderPart: TypeAlias = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Cursor | Keepalive
+ProviderPart: TypeAlias = (
+    str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Cursor | Keepalive | AgentPart
+)
 
 
 class Provider(ABC):
@@ -107,6 +171,9 @@ class Provider(ABC):
         Failures are ``ProviderError`` and its subclasses; anything else counts as ``provider_error`` and its text never
         reaches a client. When the generation is stopped the generator is closed (``GeneratorExit`` or
         ``CancelledError`` at its current await) and must close its upstream connection at once.
+
+        A ``ToolCall`` asks for a tool. It is run after the stream's end; then ``stream`` is called again, with the
+        result among the messages.
         """
         raise NotImplementedError
 

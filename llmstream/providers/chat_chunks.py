@@ -9,16 +9,21 @@ from ..exceptions import ProviderError
 from .base import Finish, RefusalDelta, ResponseStarted, Usage
 from .event_reader import EventReader, checked
 from .failures import stream_failure
+from .tool_fragments import ToolFragments
+
+#: Older words for reasons.
+_REASONS = {"function_call": "tool_calls"}
 
 
 class ChatChunks(EventReader):
     """Reads the chunks of one stream."""
 
-    __slots__ = ("_started",)
+    __slots__ = ("_calls", "_started")
 
     def __init__(self) -> None:
         super().__init__()
         self._started = False
+        self._calls = ToolFragments()
 
     def _event(self, event: dict[str, Any]) -> None:
         if error := event.get("error"):
@@ -33,7 +38,8 @@ class ChatChunks(EventReader):
                 if reason == "error":
                     raise ProviderError
                 self.finished = True
-                self._parts.append(Finish(str(reason)))
+                self._parts.extend(self._calls.take(cut=reason == "length"))
+                self._parts.append(Finish(_REASONS.get(reason, str(reason))))
         if usage := event.get("usage"):
             self._parts.append(_usage(usage))
 
@@ -50,6 +56,10 @@ class ChatChunks(EventReader):
         # Two names for one thing; services that send both send the same text twice.
         if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
             self._reasoning(reasoning)
+        if calls := delta.get("tool_calls"):
+            self._calls.add(calls)
+        elif function := delta.get("function_call"):
+            self._calls.add([{"index": 0, "function": function}])
         if refusal := delta.get("refusal"):
             self._parts.append(RefusalDelta(checked(refusal)))
 

@@ -11,6 +11,7 @@ import openai
 
 from .base import ProviderPart, ProviderRequest
 from .chat_chunks import ChatChunks
+from .chat_messages import chat_request
 from .event_reader import read_answer
 from .openai_service import OpenAIService
 
@@ -44,12 +45,7 @@ class OpenAIProvider(OpenAIService):
         return await self._post(client, request, False)
 
     async def _post(self, client: openai.AsyncOpenAI, request: ProviderRequest, include_usage: bool) -> object:
-        body: dict[str, Any] = {
-            **request.options,
-            "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "stream": True,
-        }
+        body = chat_request(request)
         if include_usage:
             body.setdefault("stream_options", {"include_usage": True})
         # The untyped call: the typed one copies every message of the history through its schema.

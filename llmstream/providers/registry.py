@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.core.signals import setting_changed
 from ..conf import get_settings, import_setting
 from ..exceptions import ProviderUnavailable
 from .base import Provider
+from .function import FunctionProvider
 
 
 @cache
@@ -24,8 +26,12 @@ def get_provider(key: str) -> Provider:
         return ready
     if (found := get_settings().models.get(key)) is None:
         raise ProviderUnavailable
-    built: Provider = import_setting(found.provider)(**found.options)
-    return _instances().setdefault(key, built)
+    return _instances().setdefault(key, _build(import_setting(found.provider), found.options))
+
+
+def _build(named: Any, options: Mapping[str, Any]) -> Provider:
+    built: Provider = named(**options) if isinstance(named, type) else FunctionProvider(named, **options)
+    return built
 
 
 async def load_provider(key: str) -> Provider:

@@ -14,6 +14,11 @@ step                                       as data
 ``ResponseStarted("id")``                  ``{"started": "id"}``
 ``Keepalive()``                            ``{"keepalive": true}``
 ``Usage(3, 5)``                            ``{"usage": {"input_tokens": 3, "output_tokens": 5}}``
+``ToolCall("id", "add", '{"a": 1}')``      ``{"tool": "add", "input": {"a": 1}}``, and an ``id`` if you like
+``NextCall()``                             ``{"next": true}``: what follows is for the call after the tools have run
+``Result(0)``                              ``{"result": 0}``: the result of the prompt's first tool call, as text
+``Phase("searching", "the archive")``      ``{"phase": "searching", "detail": "the archive"}``
+``Data("chart", [1, 2])``                  ``{"data": [1, 2], "name": "chart"}``
 ``Finish("length")``                       ``{"finish": "length"}``
 ``Cut()``                                  ``{"cut": true}``: the end, without a finish
 ``Stall()``                                ``{"stall": true}``: nothing any more
@@ -31,8 +36,22 @@ from decimal import Decimal
 from itertools import cycle, islice
 from typing import Any, TypeAlias
 
+import orjson
+
 from ..exceptions import ProviderError
-from .base import Finish, Keepalive, ProviderPart, ReasoningDelta, RefusalDelta, ResponseStarted, Usage
+from .base import (
+    AgentPart,
+    Data,
+    Finish,
+    Keepalive,
+    Phase,
+    ProviderPart,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStarted,
+    ToolCall,
+    Usage,
+)
 
 _WORDS = re.compile(r"\s*\S+\s*")
 _FILLER = """lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore
@@ -65,6 +84,18 @@ class Paced:
 
 
 @dataclass(frozen=True, slots=True)
+class NextCall:
+    """The end of this model call's part of the script; the next call goes on behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a tool returned: ``number`` counts the tool calls since the prompt from 0."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """The stream ends here, without a finish."""
 
@@ -75,7 +106,8 @@ class Stall:
 
 
 #: An exception, or a class of exceptions, is raised.
-Step: TypeAlias = ProviderPart | Wait | Paced | Cut | Stall | BaseException | type[BaseException]
+Played: TypeAlias = ProviderPart | Wait | Paced | Result | Cut | Stall | BaseException | type[BaseException]
+Step: TypeAlias = Played | NextCall
 Script: TypeAlias = tuple[Step, ...]
 
 
@@ -95,7 +127,7 @@ def _step(item: Any) -> Step:
         return _built(dict(item))
     if isinstance(item, int | float) and not isinstance(item, bool):
         return Wait(item)
-    if isinstance(item, _PARTS | Wait | Paced | Cut | Stall | BaseException):
+    if isinstance(item, _PARTS | Wait | Paced | NextCall | Result | Cut | Stall | BaseException):
         return item
     if isinstance(item, type) and issubclass(item, BaseException):
         return item
@@ -103,7 +135,7 @@ def _step(item: Any) -> Step:
 
 
 def _built(item: dict[str, Any]) -> Step:
-    keys = [key for key in item if key not in {"per_second", "retry_after_ms"}]
+    keys = [key for key in item if key not in _DETAILS]
     if len(keys) != 1 or keys[0] not in _STEPS:
         raise ScriptError(f"{item!r} is no step; a step has one of the keys {', '.join(_STEPS)}.")
     try:
@@ -138,7 +170,16 @@ def _subclasses(parent: type[ProviderError]) -> Iterator[type[ProviderError]]:
         yield from _subclasses(child)
 
 
-_PARTS = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Keepalive
+def _tool(item: dict[str, Any]) -> ToolCall:
+    given = item.get("input", {})
+    name = str(item["tool"])
+    arguments = given if isinstance(given, str) else orjson.dumps(given).decode()
+    return ToolCall(str(item.get("id", "")), name, arguments)
+
+
+_PARTS = str | ReasoningDelta | RefusalDelta | ResponseStarted | Usage | Finish | Keepalive | AgentPart
+#: Keys that go with the one that says what a step is.
+_DETAILS = {"per_second", "retry_after_ms", "input", "id", "detail", "name"}
 
 _STEPS: Mapping[str, Callable[[dict[str, Any]], Step]] = {
     "text": _text,
@@ -148,6 +189,11 @@ _STEPS: Mapping[str, Callable[[dict[str, Any]], Step]] = {
     "started": lambda item: ResponseStarted(str(item["started"])),
     "keepalive": lambda item: Keepalive(),
     "usage": _usage,
+    "tool": _tool,
+    "next": lambda item: NextCall(),
+    "result": lambda item: Result(int(item["result"])),
+    "phase": lambda item: Phase(str(item["phase"]), str(item.get("detail", ""))),
+    "data": lambda item: Data(str(item.get("name", "")), item["data"]),
     "finish": lambda item: Finish(str(item["finish"])),
     "cut": lambda item: Cut(),
     "stall": lambda item: Stall(),

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Finish, Provider, ProviderPart, ProviderRequest, ReasoningDelta, RefusalDelta, Usage
-from .script import Cut, Paced, Script, Stall, Step, Wait, parse_script
+from .base import (
+    ChatMessage,
+    Finish,
+    Provider,
+    ProviderPart,
+    ProviderRequest,
+    ReasoningDelta,
+    RefusalDelta,
+    ToolCall,
+    Usage,
+)
+from .script import Cut, NextCall, Paced, Played, Result, Script, Stall, Step, Wait, parse_script
 
 _QUOTED = 200
 
@@ -31,9 +41,11 @@ Chooser = Callable[[ProviderRequest], Iterable[Any]]
 class ScriptedProvider(Provider):
     """Plays scripts; equal calls in equal order get equal answers. See ``script`` for what a script is made of.
 
-    The script of a call is the one that ``scripts`` has for its last message; else the next one of ``turns``, the last
-    of them again and again; else ``script``, or what it returns if it is a function of the request; else ``tokens``
-    words of filler text; else the last message quoted, and a remark. The latter two run at ``per_second`` words.
+    The script of a call is the one that ``scripts`` has for its prompt, the last message that is not the model's; else
+    the next one of ``turns``, the last of them again and again; else ``script``, or what it returns if it is a function
+    of the request; else ``tokens`` words of filler text; else the prompt quoted, and a remark. The latter two run at
+    ``per_second`` words. Of a script with ``NextCall`` in it, the first part is for the first call about a prompt, the
+    second for the one that follows the tools, and so on; the last part stays.
 
     A script that neither ends itself nor fails is finished with ``stop`` and, unless ``usage`` is false or the script
     has figures of its own, with usage: a token for every piece of text, and for every word of the messages. A wrong
@@ -63,7 +75,9 @@ class ScriptedProvider(Provider):
     async def stream(self, request: ProviderRequest) -> AsyncGenerator[ProviderPart, None]:
         """Play the script of this call; see ``Provider.stream``."""
         self.requests.append(request)
-        script = self._script_of(request)
+        turns = _since_prompt(request)
+        script = _part_of(self._script_of(request), sum(bool(turn.tool_calls) for turn in turns))
+        tools = [turn for turn in turns if turn.role == "tool"]
         tally = _Tally(request)
         clock = asyncio.get_running_loop().time
         for step in script:
@@ -78,16 +92,19 @@ class ScriptedProvider(Provider):
                 return
             elif isinstance(step, Wait | Stall | BaseException | type):
                 await _act(step)
+            elif isinstance(step, Result):
+                tally.output += 1
+                yield tools[step.number].content if step.number < len(tools) else ""
             else:
                 tally.count(step)
                 yield step
         if self._usage and not tally.told:
             yield tally.usage()
         if not tally.finished:
-            yield Finish("stop")
+            yield Finish("tool_calls" if tally.asked else "stop")
 
     def _script_of(self, request: ProviderRequest) -> Script:
-        prompt = request.messages[-1].content if request.messages else ""
+        prompt = _prompt(request)
         if (script := self._scripts.get(prompt)) is not None:
             return script
         if self._turns:
@@ -98,6 +115,32 @@ class ScriptedProvider(Provider):
             return self._script
         text = "" if self._tokens else f"You said: {prompt[:_QUOTED]}\n\n{_REMARK}"
         return (Paced(text, self._tokens, self._per_second),)
+
+
+def _prompt(request: ProviderRequest) -> str:
+    turns = [turn for turn in request.messages if turn.role not in ("assistant", "tool")]
+    return turns[-1].content if turns else ""
+
+
+def _since_prompt(request: ProviderRequest) -> Sequence[ChatMessage]:
+    """Return what the model has done about its prompt in earlier calls."""
+    count = 0
+    for turn in reversed(request.messages):
+        if turn.role not in ("assistant", "tool"):
+            break
+        count += 1
+    return request.messages[len(request.messages) - count :]
+
+
+def _part_of(script: Script, call: int) -> Sequence[Played]:
+    """Return the part of a script that is for one of the calls of a prompt."""
+    parts: list[list[Played]] = [[]]
+    for step in script:
+        if isinstance(step, NextCall):
+            parts.append([])
+        else:
+            parts[-1].append(step)
+    return parts[min(call, len(parts) - 1)]
 
 
 async def _act(step: Wait | Stall | BaseException | type[BaseException]) -> None:
@@ -118,6 +161,7 @@ class _Tally:
     reasoning: int = 0
     told: bool = False
     finished: bool = False
+    asked: bool = False
 
     def count(self, step: Step) -> None:
         """Count a part."""
@@ -126,6 +170,7 @@ class _Tally:
             self.reasoning += isinstance(step, ReasoningDelta)
         self.told |= isinstance(step, Usage)
         self.finished |= isinstance(step, Finish)
+        self.asked |= isinstance(step, ToolCall)
 
     def usage(self) -> Usage:
         """Return the figures."""

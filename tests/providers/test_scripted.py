@@ -10,8 +10,17 @@ from typing import Any
 import pytest
 
 from llmstream.exceptions import ProviderRateLimited, ProviderTimeout
-from llmstream.providers.base import ChatMessage, Finish, ProviderRequest, ReasoningDelta, RefusalDelta, Usage
+from llmstream.providers.base import (
+    ChatMessage,
+    Finish,
+    ProviderRequest,
+    ReasoningDelta,
+    RefusalDelta,
+    ToolCall,
+    Usage,
+)
 from llmstream.providers.scripted import ScriptedProvider
+from tests.providers.asking import ask, text
 from tests.support import within
 
 
@@ -112,3 +121,33 @@ def test_a_wrong_step_is_told_when_the_script_is_given(step: Any) -> None:
         ScriptedProvider(["fine", step])
     with pytest.raises(ValueError, match=r"step|code|key"):
         ScriptedProvider(scripts={"prompt": [step]})
+
+
+TOOLS = [
+    {"tool": "add", "input": {"a": 1, "b": 2}, "id": "one"},
+    {"next": True},
+    "It is ",
+    {"result": 0},
+]
+
+
+async def test_a_script_goes_on_behind_the_tools_and_sees_their_results() -> None:
+    provider = ScriptedProvider(TOOLS)
+    first = await ask(provider, "", ChatMessage("user", "Add"))
+    call = ToolCall("one", "add", '{"a":1,"b":2}')
+    assert (first[0], first[-1]) == (call, Finish("tool_calls"))
+    turns = (
+        ChatMessage("user", "Add"),
+        ChatMessage("assistant", "", [call]),
+        ChatMessage("tool", "3", tool_call_id="one"),
+    )
+    second = await ask(provider, "", *turns)
+    assert (text(second), second[-1]) == ("It is 3", Finish("stop"))
+    again = await ask(provider, "", *turns, ChatMessage("assistant", "It is 3"), ChatMessage("user", "Add"))
+    assert again[0] == call
+
+
+async def test_a_prompt_keeps_its_script_over_its_tools() -> None:
+    provider = ScriptedProvider(scripts={"Add": TOOLS})
+    turns = ChatMessage("user", "Add"), ChatMessage("assistant", "", [ToolCall("one", "add", "{}")])
+    assert text(await ask(provider, "", *turns, ChatMessage("tool", "5", tool_call_id="one"))) == "It is 5"
