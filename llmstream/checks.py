@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 
 from .conf import BUSY_POLICIES, Settings, get_settings
 from .log.rows import database_alias
+from .toolbox.registry import get_tools
 
 _GZIP = "django.middleware.gzip.GZipMiddleware"
 _IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
@@ -24,7 +25,7 @@ _TASK_RUNNER = "llmstream.runners.tasks.TaskRunner"
 
 @register("llmstream")
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E001-E005: the ``LLMSTREAM`` setting can be read and everything it names exists."""
+    """E001-E005, E007: the ``LLMSTREAM`` setting can be read and everything it names exists."""
     try:
         settings = get_settings()
     except (ImproperlyConfigured, TypeError, ValueError, AttributeError) as error:
@@ -33,11 +34,18 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def _settings_faults(settings: Settings) -> Iterator[CheckMessage]:
+    missing = False
     for name, path in _dotted_paths(settings):
         try:
             import_string(path)
         except ImportError as error:
+            missing = True
             yield Error(f"LLMSTREAM {name} cannot be imported: {error}", id="llmstream.E002")
+    for key, model in () if missing else settings.models.items():
+        try:
+            get_tools(model)
+        except ImproperlyConfigured as error:
+            yield Error(f"LLMSTREAM MODELS[{key!r}]['TOOLS']: {error}", id="llmstream.E007")
     if not settings.models:
         yield Warning(
             "LLMSTREAM names no models, so no prompt can be answered.",
@@ -61,6 +69,8 @@ def _dotted_paths(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "RUNNER", settings.runner
     for key, model in settings.models.items():
         yield f"MODELS[{key!r}]['PROVIDER']", model.provider
+        for path in model.tools:
+            yield f"MODELS[{key!r}]['TOOLS']", path
 
 
 @register(Tags.database, "llmstream")

@@ -12,17 +12,18 @@ from typing import Any
 
 from .conf import BUSY_POLICIES, get_settings
 from .engine import Engine
-from .exceptions import GenerationNotSteerable, InvalidRequest, NoSuchToolCall
+from .exceptions import InvalidRequest
 from .fields import Fields
-from .generations import endings, prompts
+from .generations import approvals, endings, prompts, steering
 from .generations.prompts import Prompt, Sent
+from .generations.steering import Steered
 from .lookup import find_conversation, find_generation
 from .models import Generation
 from .permissions import Requester, get_policy
 from .snapshot import generation_object, message_object
 
 #: What can become of a tool call that waits for a person.
-DECISIONS = ("approve", "deny")
+DECISIONS = (approvals.APPROVE, approvals.DENY)
 
 _CLIENT_ID_LENGTH = 128
 
@@ -47,22 +48,25 @@ def retry(requester: Requester, engine: Engine, generation: str) -> Sent:
     return begin(engine, partial(prompts.retry, _writable(requester, generation).pk))
 
 
-def steer(requester: Requester, generation: str, fields: Fields) -> Generation:
+def steer(requester: Requester, generation: str, fields: Fields) -> Steered:
     """Hand a message to a generation at work, which takes it up at its next model call.
 
-    Raises GenerationNotSteerable when it has ended or makes one call only.
+    Raises GenerationNotSteerable when it has not begun or has ended, and TooManySteers.
     """
-    _content(fields)
-    _writable(requester, generation)
-    raise GenerationNotSteerable
+    content = _content(fields)
+    return steering.steer(_writable(requester, generation).pk, content, requester.user_or_none)
 
 
 def decide(requester: Requester, generation: str, call: str, decision: str) -> Generation:
-    """``approve`` or ``deny`` a tool call that waits for it; raises NoSuchToolCall."""
-    _writable(requester, generation)
+    """``approve`` or ``deny`` a tool call that waits for it; the generation goes on once nothing waits any more.
+
+    Raises NoSuchToolCall, and ToolCallDecided when somebody else has decided otherwise.
+    """
+    found = find_generation(requester, generation)
+    get_policy().check_decide(requester, found.conversation)
     if decision not in DECISIONS:
         raise InvalidRequest(f"decision must be one of: {', '.join(DECISIONS)}.")
-    raise NoSuchToolCall
+    return approvals.decide(found.pk, call, decision, requester.user_or_none)
 
 
 def sent_object(sent: Sent) -> dict[str, Any]:
@@ -75,9 +79,11 @@ def sent_object(sent: Sent) -> dict[str, Any]:
     }
 
 
-def generation_result(generation: Generation) -> dict[str, Any]:
+def generation_result(outcome: Generation | Steered) -> dict[str, Any]:
     """Return what clients see of a command's outcome on a generation."""
-    return {"generation": generation_object(generation, message=generation.message.public_id)}
+    generation, steer = outcome if isinstance(outcome, Steered) else (outcome, "")
+    found = {"generation": generation_object(generation, message=generation.message.public_id)}
+    return {**found, "steer": steer} if steer else found
 
 
 def begin(engine: Engine, ask: Callable[..., Sent]) -> Sent:

@@ -5,7 +5,7 @@ Times are seconds and sizes are bytes unless a name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
@@ -34,6 +34,8 @@ class ModelSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     #: Per-call parameters such as temperature, passed through to the provider.
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    #: Dotted paths of the tools that the model may ask for.
+    tools: Sequence[str] = ()
     #: The model must show its first sign of life within this time, and go on within the second one.
     first_token_timeout: float = 60.0
     token_timeout: float = 30.0
@@ -115,6 +117,21 @@ class Settings:
     max_queued: int = 10
     #: Newest messages in a snapshot and in a history sent to a model.
     max_messages: int = 500
+    #: Model calls of one generation; a model that then still asks for tools ends with finish reason ``tool_calls``.
+    max_steps: int = 10
+    #: Tools that one model call may ask for.
+    max_tool_calls: int = 16
+    #: Longest arguments and largest output of a tool call, and of a piece of data or progress, as JSON.
+    max_tool_bytes: int = 65_536
+    #: Phases, data and progress reports of one tool call, or of one call of an agent; with more it has failed, but that
+    #: a tool's further progress is passed over.
+    max_tool_events: int = 500
+    #: Steering messages of one generation.
+    max_steers: int = 20
+    #: Threads that run tools that are no coroutines.
+    tool_threads: int = 4
+    #: How long a tool call waits for somebody's decision.
+    approval_timeout: float = 86_400.0
     #: Conversations per page of the list.
     list_page: int = 50
 
@@ -131,6 +148,8 @@ def _model_settings(key: str, entry: Mapping[str, Any]) -> ModelSettings:
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] has unknown keys: {', '.join(unknown)}.")
     if not isinstance(entry.get("PROVIDER"), str):
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] needs a PROVIDER, the dotted path of a class.")
+    if isinstance(entry.get("TOOLS"), str):
+        raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['TOOLS'] must be a list of dotted paths.")
     return ModelSettings(**{known[name]: value for name, value in entry.items()})
 
 

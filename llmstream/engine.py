@@ -24,7 +24,7 @@ from .brokers.base import Broker, Ephemeral, Head
 from .brokers.interests import Interests
 from .conf import get_settings, import_setting
 from .database import run_db
-from .events import MESSAGE_END
+from .events import MESSAGE_END, TOOL_APPROVAL_RESPONSE
 from .exceptions import LeaseLost
 from .generations.claims import Claim, renew, still_owned
 from .generations.endings import interrupt
@@ -83,6 +83,10 @@ class Engine:
     def _publish(self, batches: list[Batch]) -> None:
         self.receive(batches)
         self.broker.publish(batches)
+        for batch in batches:
+            if any(row.type == TOOL_APPROVAL_RESPONSE for row in batch.rows):
+                # Decided by this process, so this process sees to it that the generation goes on.
+                self.await_turn(batch.conversation)
 
     def receive(self, batches: list[Batch]) -> None:
         """Take committed batches, from this process or from another one."""

@@ -26,6 +26,15 @@ MESSAGE_CREATED: Final = "message-created"
 GENERATION_START: Final = "generation-start"
 TEXT_DELTA: Final = "text-delta"
 REASONING_DELTA: Final = "reasoning-delta"
+PHASE: Final = "phase"
+DATA: Final = "data"
+TOOL_CALL: Final = "tool-call"
+TOOL_PROGRESS: Final = "tool-progress"
+TOOL_APPROVAL_REQUEST: Final = "tool-approval-request"
+TOOL_APPROVAL_RESPONSE: Final = "tool-approval-response"
+TOOL_RESULT: Final = "tool-result"
+STEER: Final = "steer"
+STEER_ACCEPTED: Final = "steer-accepted"
 USAGE: Final = "usage"
 MESSAGE_END: Final = "message-end"
 
@@ -86,6 +95,28 @@ def clean_text(text: str) -> str:
     except UnicodeEncodeError:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def clean_json(value: Any) -> Any:
+    """Return JSON data with every text cleaned as by ``clean_text``; raises TypeError when it is no JSON."""
+    try:
+        if b"\\u0000" not in orjson.dumps(value):
+            return value
+    except orjson.JSONEncodeError:
+        pass  # of lone surrogates, or of what cleaning does not help
+    cleaned = _cleaned(value)
+    orjson.dumps(cleaned)
+    return cleaned
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, dict):
+        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(item) for item in value]
+    return value
 
 
 def text_checksum(text: str) -> str:

@@ -3,7 +3,9 @@
 ``LLMStreamError``
   ``InvalidRequest``, ``NotAuthenticated``, ``PermissionDenied``, ``NotFound``, ``TooLarge``, ``Overloaded``,
   ``StreamingUnavailable``
-  ``GenerationInProgress``, ``GenerationNotRetryable``
+  ``GenerationInProgress``, ``GenerationNotRetryable``, ``GenerationNotSteerable``, ``ToolCallDecided``
+  ``ToolError``
+    ``ToolTimeout``, ``ToolDenied``, ``ToolExpired``, ``ToolUnknown``, ``ToolInvalidInput``
   ``LeaseLost``
   ``ProviderError``
     ``ProviderTimeout``, ``ProviderRateLimited``, ``ProviderRejected``, ``ProviderUnavailable``,
@@ -117,7 +119,7 @@ class GenerationNotRetryable(LLMStreamError):
 
 
 class GenerationNotSteerable(LLMStreamError):
-    """This answer cannot be steered: it has ended, or its model is asked only once."""
+    """This answer cannot be steered: it has not begun, or it has ended."""
 
     code = "generation_not_steerable"
     status = 409
@@ -130,9 +132,16 @@ class NoSuchUser(InvalidRequest):
 
 
 class NoSuchToolCall(NotFound):
-    """No such tool call waits for a decision."""
+    """No such tool call needs a decision."""
 
     code = "no_such_tool_call"
+
+
+class ToolCallDecided(LLMStreamError):
+    """This tool call has been decided otherwise."""
+
+    code = "tool_call_decided"
+    status = 409
 
 
 class IdempotencyConflict(LLMStreamError):
@@ -179,6 +188,13 @@ class LimitExceeded(LLMStreamError):
     status = 429
 
 
+class TooManySteers(LLMStreamError):
+    """This answer has been steered often enough."""
+
+    code = "too_many_steers"
+    status = 429
+
+
 class StreamingUnavailable(LLMStreamError):
     """This server runs under WSGI and cannot stream; poll the conversation instead."""
 
@@ -200,6 +216,42 @@ class DatabaseUnavailable(LLMStreamError):
     code = "database_unavailable"
     status = 503
     temporary = True
+
+
+class ToolError(LLMStreamError):
+    """The tool failed."""
+
+    code = "tool_failed"
+
+
+class ToolTimeout(ToolError):
+    """The tool took too long."""
+
+    code = "tool_timeout"
+
+
+class ToolDenied(ToolError):
+    """The tool call was denied."""
+
+    code = "tool_denied"
+
+
+class ToolExpired(ToolError):
+    """Nobody decided on the tool call in time."""
+
+    code = "tool_expired"
+
+
+class ToolUnknown(ToolError):
+    """There is no such tool."""
+
+    code = "tool_unknown"
+
+
+class ToolInvalidInput(ToolError):
+    """The tool's input is not valid."""
+
+    code = "tool_invalid_input"
 
 
 class LeaseLost(LLMStreamError):

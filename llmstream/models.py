@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from .events import PUBLIC_ID_LENGTH, EventId, new_public_id
+from .tool_call import ToolCall as ToolCall
 
 
 class PublicIdField(models.CharField):  # type: ignore[type-arg]
@@ -114,8 +115,8 @@ class Membership(models.Model):
 class Message(models.Model):
     """One turn of a conversation, a node of its message tree.
 
-    ``parts`` is a list of ``{"type", "text"}`` objects and ``text`` the plain text of its text parts. A running answer
-    has neither yet: its text so far is in the log. ``first_seq`` is the ``seq`` of its ``message-created`` and
+    ``parts`` is a list of objects with a ``type``, and ``text`` the plain text of its text parts. A running answer has
+    neither yet: its parts so far are in the log. ``first_seq`` is the ``seq`` of its ``message-created`` and
     ``end_seq`` that of the event that settled it, so the state as of any position can be read without a lock.
     """
 
@@ -180,7 +181,8 @@ class Generation(models.Model):
     """One run of a provider that fills one assistant message.
 
     ``fence`` counts the owners it has had: an append by an earlier owner fails. ``lease_expires_at`` is the time until
-    which its owner may be silent. ``end_seq`` is the ``seq`` of its terminal event.
+    which its owner may be silent. ``end_seq`` is the ``seq`` of its terminal event. ``steers`` counts the steering
+    messages in its log. While it waits for a decision it has no owner; decided, it is queued again.
     """
 
     class Status(models.TextChoices):
@@ -211,6 +213,7 @@ class Generation(models.Model):
     provider_cursor = models.CharField(_("provider's cursor"), max_length=200, blank=True, editable=False)
     finish_reason = models.CharField(_("finish reason"), max_length=40, blank=True, editable=False)
     error_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
+    steers = models.PositiveSmallIntegerField(_("steering messages"), default=0, editable=False)
     first_seq = models.PositiveBigIntegerField(editable=False)
     end_seq = models.PositiveBigIntegerField(null=True, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

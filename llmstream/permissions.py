@@ -110,6 +110,10 @@ class ConversationPolicy:
         """Raise PermissionDenied unless the requester may send, stop and retry in a conversation visible to them."""
         self._check_role(requester, conversation, {Membership.Role.WRITER, Membership.Role.OWNER})
 
+    def check_decide(self, requester: Requester, conversation: Conversation) -> None:
+        """Raise PermissionDenied unless the requester may approve and deny tool calls: by default whoever may write."""
+        self.check_write(requester, conversation)
+
     def check_manage(self, requester: Requester, conversation: Conversation) -> None:
         """Raise PermissionDenied unless the requester may rename and delete a conversation visible to them."""
         self._check_role(requester, conversation, {Membership.Role.OWNER})

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from .answer import Answer
+from .answer import Answer, is_waiting
 from .conf import get_settings
 from .events import SNAPSHOT, EventId, WireEvent
 from .exceptions import message_of
@@ -52,8 +52,10 @@ def message_object(
     }
 
 
-def generation_object(generation: Generation, *, message: str, status: str | None = None) -> dict[str, Any]:
-    """Return what clients see of a generation."""
+def generation_object(
+    generation: Generation, *, message: str, status: str | None = None, answer: Answer | None = None
+) -> dict[str, Any]:
+    """Return what clients see of a generation; ``status`` and ``answer`` are those as of another position."""
     ended = status is None
     return {
         "id": generation.public_id,
@@ -63,6 +65,8 @@ def generation_object(generation: Generation, *, message: str, status: str | Non
         "attempt": generation.attempt,
         "finish_reason": (generation.finish_reason or None) if ended else None,
         "error": error_object(generation.error_code) if ended else None,
+        "phase": answer.phase if answer else None,
+        "steers": list(answer.steers.values()) if answer else [],
     }
 
 
@@ -89,10 +93,15 @@ def state(conversation: Conversation, until: int | None = None, generation: Gene
     messages = sorted(messages[:limit], key=lambda message: message.first_seq)
     generations = _generations(conversation, seq, messages)
     latest = {item.message_id: item for item in generations}
+    answers = {
+        message.pk: answer for message in messages if (answer := _answer_as_of(message, seq, latest.get(message.pk)))
+    }
     return {
         **conversation_object(conversation),
-        "messages": [_message_as_of(message, seq, latest.get(message.pk)) for message in messages],
-        "generations": [_generation_as_of(item, seq) for item in generations],
+        "messages": [
+            _message_as_of(message, seq, latest.get(message.pk), answers.get(message.pk)) for message in messages
+        ],
+        "generations": [_generation_as_of(item, seq, answers.get(item.message_id)) for item in generations],
         "truncated": truncated,
         "last_event_id": str(EventId(conversation.public_id, conversation.epoch, seq)),
     }
@@ -119,26 +128,33 @@ def _generations(conversation: Conversation, seq: int, messages: Iterable[Messag
     return list(found.select_related("message").order_by("pk"))
 
 
-def _message_as_of(message: Message, seq: int, generation: Generation | None) -> dict[str, Any]:
+def _answer_as_of(message: Message, seq: int, generation: Generation | None) -> Answer | None:
+    """Return the answer that a message held which was not settled then, from the log; None for any other message."""
+    # A message settled by the very next event has all its parts already.
+    if generation is None or (message.end_seq is not None and message.end_seq <= seq + 1):
+        return None
+    return Answer.from_rows(read_rows(message.conversation_id, message.first_seq, until=seq), generation.pk)
+
+
+def _message_as_of(message: Message, seq: int, generation: Generation | None, answer: Answer | None) -> dict[str, Any]:
     settled = message.end_seq is not None and message.end_seq <= seq
-    parts = message.parts
-    # A message settled by the very next event has all its text already.
-    if not settled and generation and (message.end_seq is None or message.end_seq > seq + 1):
-        rows = read_rows(message.conversation_id, message.first_seq, until=seq)
-        parts = Answer.from_rows(rows, generation.pk).parts
     return message_object(
         message,
         parent=message.parent.public_id if message.parent else None,
         generation=generation.public_id if generation else None,
-        parts=parts,
+        parts=answer.parts if answer else None,
         status=None if settled else Message.Status.RUNNING,
     )
 
 
-def _generation_as_of(generation: Generation, seq: int) -> dict[str, Any]:
+def _generation_as_of(generation: Generation, seq: int, answer: Answer | None) -> dict[str, Any]:
     ended_later = generation.end_seq is not None and generation.end_seq > seq
-    status = Generation.Status.RUNNING if ended_later else None
-    return generation_object(generation, message=generation.message.public_id, status=status)
+    status: str | None = Generation.Status.RUNNING if ended_later else None
+    if generation.started_at and (ended_later or generation.status in Generation.ACTIVE):
+        # Between its start and its end the log tells: the row may be of a later position.
+        parts = answer.parts if answer else generation.message.parts
+        status = Generation.Status.WAITING if is_waiting(parts) else Generation.Status.RUNNING
+    return generation_object(generation, message=generation.message.public_id, status=status, answer=answer)
 
 
 def _timestamp(moment: datetime) -> str:

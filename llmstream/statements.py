@@ -7,7 +7,7 @@ values by the models' own fields; only the text of the statement is ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -74,16 +74,17 @@ def insert(instance: Model) -> None:
     instance._state.adding, instance._state.db = False, connection.alias
 
 
-def update(model: type[Model], pk: int, **values: Any) -> None:
-    """Set fields of one row, as a queryset's ``update`` does."""
-    connection = connections[database_alias()]
+def update(model: type[Model], pk: int, *, where: Mapping[str, Any] | None = None, **values: Any) -> bool:
+    """Set fields of one row, as a queryset's ``update`` does, where it has the values of ``where``; tell if so."""
+    connection, where = connections[database_alias()], where or {}
     if not _is_plain(connection):
-        model._default_manager.using(connection.alias).filter(pk=pk).update(**values)
-        return
-    sql, fields = _update(model, tuple(values))
-    params = [field.get_db_prep_save(value, connection) for field, value in zip(fields, values.values(), strict=True)]
+        return bool(model._default_manager.using(connection.alias).filter(pk=pk, **where).update(**values))
+    sql, fields = _update(model, tuple(values), tuple(where))
+    given = [*values.values(), *where.values()]
+    params = [field.get_db_prep_save(value, connection) for field, value in zip(fields, given, strict=True)]
     with connection.cursor() as cursor:
         cursor.execute(sql, [*params, pk])
+        return bool(cursor.rowcount)
 
 
 def _is_plain(connection: BaseDatabaseWrapper) -> bool:
@@ -112,8 +113,9 @@ def _insert(model: type[Model]) -> tuple[str, str, list[_Field]]:
 
 
 @cache
-def _update(model: type[Model], names: tuple[str, ...]) -> tuple[str, list[_Field]]:
+def _update(model: type[Model], names: tuple[str, ...], conditions: tuple[str, ...]) -> tuple[str, list[_Field]]:
     meta = model._meta
-    fields = [field for name in names if isinstance(field := meta.get_field(name), Field)]
-    assignments = ", ".join(f'"{field.column}" = %s' for field in fields)
-    return f'UPDATE "{meta.db_table}" SET {assignments} WHERE "{meta.pk.column}" = %s', fields  # noqa: S608
+    fields = [field for name in (*names, *conditions) if isinstance(field := meta.get_field(name), Field)]
+    equal = [f'"{field.column}" = %s' for field in fields]
+    where = " AND ".join([*equal[len(names) :], f'"{meta.pk.column}" = %s'])
+    return f'UPDATE "{meta.db_table}" SET {", ".join(equal[: len(names)])} WHERE {where}', fields  # noqa: S608

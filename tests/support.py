@@ -185,6 +185,14 @@ async def ended(generation: Generation, seconds: float = PATIENCE) -> Generation
     return now
 
 
+async def stored_one(conversation: Conversation, kind: str, seconds: float = PATIENCE) -> dict[str, Any]:
+    """Return the newest event of a type once there is one."""
+    async with asyncio.timeout(seconds):
+        while not (found := [event for event in await run_db(stored, conversation) if event["type"] == kind]):
+            await asyncio.sleep(0.005)
+    return found[-1]
+
+
 def _with_message(pk: int) -> Generation:
     return Generation.objects.select_related("message", "conversation").get(pk=pk)
 
@@ -232,7 +240,7 @@ def _check_generation(generation: Generation, events: list[dict[str, Any]]) -> N
     assert names[-1] == MESSAGE_END
     assert ends[0]["seq"] == generation.end_seq == generation.message.end_seq
     assert ends[0]["status"] == generation.status == generation.message.status
-    joined = "".join(part["text"] for part in generation.message.parts)
+    joined = "".join(part["text"] for part in generation.message.parts if part["type"] in PART_KINDS.values())
     assert text_of(events) == joined
     assert ends[0]["text_length"] == len(generation.message.text)
     assert ends[0]["checksum"] == text_checksum(generation.message.text)

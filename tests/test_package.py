@@ -23,7 +23,10 @@ from tools.services.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmstream"
-EXTRAS = {"openai", "anthropic", "gemini", "local", "channels", "redis", "postgres", "eventstream", "daphne", "test"}
+EXTRAS = {
+    *("openai", "anthropic", "gemini", "local", "tools", "channels", "redis", "postgres", "eventstream", "daphne"),
+    "test",
+}
 
 # Stands for an environment in which no extra is installed.
 NO_EXTRAS = """
@@ -31,7 +34,7 @@ import sys
 
 class Absent:
     names = {"aiohttp", "anthropic", "channels", "channels_redis", "daphne", "django_eventstream", "google", "openai"}
-    names |= {"psycopg", "xllamacpp"}
+    names |= {"psycopg", "pydantic", "xllamacpp"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
+from django.utils import timezone
 
-from llmstream.events import PART_KINDS, REASONING_DELTA, TEXT_DELTA, USAGE, delta
+from llmstream.answer import Answer
+from llmstream.events import (
+    PART_KINDS,
+    PHASE,
+    REASONING_DELTA,
+    STEER,
+    TEXT_DELTA,
+    TOOL_APPROVAL_REQUEST,
+    TOOL_CALL,
+    USAGE,
+    delta,
+)
+from llmstream.generations.approvals import suspend
 from llmstream.generations.endings import Ending, fail, stop, store_ending
 from llmstream.generations.prompts import Prompt, Sent, retry, send
+from llmstream.generations.steering import steer
+from llmstream.generations.teller import RunTeller
 from llmstream.log.group import Write, commit
 from llmstream.log.rows import Draft
+from llmstream.log.writer import Lane
 from llmstream.models import Conversation, Generation
 from llmstream.providers.base import Usage
 from llmstream.snapshot import snapshot_event, state
 from tests.support import changed, check_log, conversation, message_ids, stored, user
+from tests.test_answer import Tape
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
@@ -60,9 +78,28 @@ def recorded() -> Conversation:
     third = retry(second.generation.pk)
     fail(third.generation.pk, third.generation.fence, "provider_timeout")
     complete(retry(third.generation.pk), (TEXT_DELTA, "whole"))
+    ask_for_a_tool(send(owner.pk, Prompt("Tool", author=user())))
     last = send(owner.pk, Prompt("Three", author=user()))
     say(last, (REASONING_DELTA, 0, "still"), (TEXT_DELTA, 1, "going"), (TEXT_DELTA, 1, " on"))
     return Conversation.objects.get(pk=owner.pk)
+
+
+def ask_for_a_tool(sent: Sent) -> None:
+    """Let a running generation ask for a tool that needs an approval, be steered and stopped."""
+    say(sent, (TEXT_DELTA, 0, "Wait."))
+    answer, tape = Answer(), Tape()
+    answer.grow(TEXT_DELTA, "Wait.")
+    teller = RunTeller(cast(Lane, tape), answer, sent.answer.public_id, sent.generation.public_id)
+    teller.tell(PHASE, name="asking", detail="")
+    teller.tell(TOOL_CALL, call="c", tool="wipe", input={}, step=1)
+    teller.tell(TOOL_APPROVAL_REQUEST, call="c", tool="wipe", input={}, expires_at="2026-01-01T00:00:00.000Z")
+    drafts = [Draft.of(event, sent.generation.pk) for event in tape.events]
+    waits = partial(suspend, sent.generation.pk, ["c"], timezone.now(), first_token_at=None)
+    assert not commit(
+        [Write(sent.conversation.pk, sent.generation.pk, sent.generation.fence, drafts, 1, lambda _: waits())]
+    )
+    steer(sent.generation.pk, "Hurry", user())
+    stop(sent.generation.pk)
 
 
 def grow(parts: list[dict[str, Any]], event: dict[str, Any]) -> None:
@@ -70,6 +107,16 @@ def grow(parts: list[dict[str, Any]], event: dict[str, Any]) -> None:
     if event["part"] == len(parts):
         parts.append({"type": PART_KINDS[event["type"]], "text": ""})
     parts[event["part"]]["text"] += event["delta"]
+
+
+def tell(parts: list[dict[str, Any]], event: dict[str, Any]) -> None:
+    """Apply one of the two events of a tool call that are recorded here."""
+    if event["type"] == TOOL_CALL:
+        fields = {key: event[key] for key in ("call", "tool", "input", "step")}
+        parts.append({"type": "tool", **fields, "approval": None})
+    else:
+        assert event["type"] == TOOL_APPROVAL_REQUEST
+        parts[-1]["approval"] = {"decision": None, "by": None, "expires_at": event["expires_at"]}
 
 
 def fold(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -87,11 +134,19 @@ def fold(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[
             grow(messages[event["message"]]["parts"], event)
         elif event["type"] == "message-end":
             end = {"status": event["status"], "finish_reason": event["finish_reason"], "error": event.get("error")}
-            generations[event["generation"]] |= end
+            generations[event["generation"]] |= {**end, "phase": None, "steers": []}
             messages[event["message"]]["status"] = event["status"]
-        else:
-            assert event["type"] == USAGE
-    running = {"status": "running", "finish_reason": None, "error": None, "model": "default"}
+        elif event["type"] == PHASE:
+            generations[event["generation"]]["phase"] = {"name": event["name"], "detail": event["detail"]}
+        elif event["type"] == STEER:
+            steers = [{key: event[key] for key in ("steer", "content", "author")}]
+            generations[event["generation"]]["steers"] = steers
+        elif event["type"] != USAGE:
+            tell(messages[event["message"]]["parts"], event)
+            waits = event["type"] == TOOL_APPROVAL_REQUEST
+            generations[event["generation"]]["status"] = "waiting" if waits else "running"
+    running: dict[str, Any] = {"status": "running", "finish_reason": None, "error": None, "model": "default"}
+    running |= {"phase": None, "steers": []}
     return list(messages.values()), [{**running, **generation} for generation in generations.values()]
 
 
@@ -104,10 +159,18 @@ def test_the_state_at_every_position_is_the_fold_of_the_events_up_to_it() -> Non
         found = state(owner, seq)
         assert found["messages"] == messages, seq
         for item, known in zip(found["generations"], generations, strict=True):
+            if ends_at(item["id"]) == seq + 1:
+                # Of an answer that the next event ends, the parts are there already, and nothing else is kept.
+                known |= {"phase": None, "steers": []}
             # Only the attempt is in the state before it is announced.
             assert {**item, "attempt": known.get("attempt")} == {"attempt": None, **known}, seq
             assert known.get("attempt") in (None, item["attempt"])
         assert (found["last_event_id"], found["truncated"]) == (f"{owner.public_id}.1.{seq:012d}", False)
+
+
+def ends_at(public_id: str) -> int | None:
+    """Return the position of a generation's end."""
+    return Generation.objects.get(public_id=public_id).end_seq
 
 
 def test_beyond_the_head_is_the_head() -> None:
@@ -127,6 +190,8 @@ def test_a_snapshot_goes_on_where_it_ends() -> None:
                 messages[event["message"]["id"]] = {**event["message"], "parts": [*event["message"]["parts"]]}
             elif event["type"] in PART_KINDS:
                 grow(messages[event["message"]]["parts"], event)
+            elif event["type"] in (TOOL_CALL, TOOL_APPROVAL_REQUEST):
+                tell(messages[event["message"]]["parts"], event)
         assert [message["parts"] for message in messages.values()] == [message["parts"] for message in whole], seq
 
 

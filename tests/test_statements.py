@@ -148,3 +148,12 @@ def test_the_newest_messages_come_first() -> None:
         (sent.message.pk, sent.message.public_id, None, "user", sent.message.text),
     ]
     assert [turn.pk for turn in newest_messages(sent.conversation.pk, 1)] == [sent.answer.pk]
+
+
+def test_an_update_may_be_bound_to_what_the_row_has() -> None:
+    found = ask(conversation()).generation
+    assert not update(Generation, found.pk, where={"steers": 1}, error_code="first")
+    assert update(Generation, found.pk, where={"steers": 0, "model": found.model}, error_code="second")
+    assert update(Generation, found.pk, finish_reason="third")
+    found.refresh_from_db()
+    assert (found.error_code, found.finish_reason) == ("second", "third")

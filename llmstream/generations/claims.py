@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from ..answer import Answer
 from ..conf import ModelSettings, get_settings
 from ..database import write_transaction
 from ..events import GENERATION_START
+from ..log.group import owner_events
+from ..log.reading import read_rows
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
-from ..models import Conversation, Event, Generation, Message
+from ..models import Conversation, Generation, Message, ToolCall
 from ..providers.base import ChatMessage, ProviderRequest
 from ..signals import generation_started
+from .approvals import take_up
 from .queries import active_generations, after_commit
+from .transcript import transcript
 
 Status = Generation.Status
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ownership of a running generation: everything that its runner needs, and the fence that proves it."""
+    """Ownership of a running generation: everything that its runner needs, and the fence that proves it.
+
+    ``answer`` is what earlier owners have made of it, and ``author`` the person whose prompt is answered.
+    """
 
     conversation: int
     message: int
     generation: int
     user: int | None
+    author: Any
+    first_seq: int
+    conversation_id: str
     generation_id: str
     message_id: str
     fence: int
@@ -39,26 +50,29 @@ class Claim:
     model_key: str
     model: ModelSettings
     request: ProviderRequest
+    answer: Answer = field(default_factory=Answer)
+    first_token_at: datetime | None = None
 
 
-def claim(log: LogTransaction, generation: Generation, branch: Sequence[ChatMessage]) -> Claim:
-    """Announce that a generation that the caller has made ours begins; ``branch`` is its history."""
+def claim(
+    log: LogTransaction, generation: Generation, branch: Sequence[ChatMessage], answer: Answer | None = None
+) -> Claim:
+    """Return what runs a generation that the caller has made ours; ``branch`` is its history.
+
+    Announces its begin, unless it goes on from ``answer``.
+    """
     key, model = get_settings().model(generation.model) or (generation.model, ModelSettings(provider=""))
-    start = {
-        "type": GENERATION_START,
-        "generation": generation.public_id,
-        "message": generation.message.public_id,
-        "model": key,
-        "attempt": generation.attempt,
-    }
-    log.append(start, generation.pk)
-    after_commit(generation_started, Generation, generation=generation)
+    if answer is None:
+        _announce(log, generation, key)
     system = [ChatMessage("system", model.system)] if model.system else []
     return Claim(
         conversation=log.conversation.pk,
         message=generation.message.pk,
         generation=generation.pk,
         user=log.conversation.owner_id,
+        author=generation.message.parent.author_id if generation.message.parent else None,
+        first_seq=generation.first_seq,
+        conversation_id=log.conversation.public_id,
         generation_id=generation.public_id,
         message_id=generation.message.public_id,
         fence=generation.fence,
@@ -71,7 +85,21 @@ def claim(log: LogTransaction, generation: Generation, branch: Sequence[ChatMess
             messages=[*system, *branch],
             options=model.parameters,
         ),
+        answer=answer or Answer(),
+        first_token_at=generation.first_token_at,
     )
+
+
+def _announce(log: LogTransaction, generation: Generation, model: str) -> None:
+    start = {
+        "type": GENERATION_START,
+        "generation": generation.public_id,
+        "message": generation.message.public_id,
+        "model": model,
+        "attempt": generation.attempt,
+    }
+    log.append(start, generation.pk)
+    after_commit(generation_started, Generation, generation=generation)
 
 
 def claim_next(conversation: int) -> tuple[Claim | None, bool]:
@@ -81,14 +109,15 @@ def claim_next(conversation: int) -> tuple[Claim | None, bool]:
         claimed = None
         if queue and queue[0].status == Status.QUEUED:
             generation = queue.pop(0)
+            answer = _answer_so_far(log, generation) if generation.started_at else None
             generation.status, generation.fence = Status.RUNNING, generation.fence + 1
             Generation.objects.using(database_alias()).filter(pk=generation.pk).update(
                 status=generation.status,
                 fence=generation.fence,
-                started_at=timezone.now(),
+                started_at=generation.started_at or timezone.now(),
                 lease_expires_at=lease_end(),
             )
-            claimed = claim(log, generation, history(log.conversation, generation.message))
+            claimed = claim(log, generation, history(log.conversation, generation), answer)
         return claimed, any(generation.status == Status.QUEUED for generation in queue)
 
 
@@ -112,23 +141,44 @@ def still_owned(owned: Mapping[int, int]) -> set[int]:
     return {pk for pk, fence in running.values_list("pk", "fence") if owned[pk] == fence}
 
 
-def history(conversation: Conversation, answer: Message) -> list[ChatMessage]:
-    """Return the branch that leads to ``answer``, oldest first."""
+def history(conversation: Conversation, generation: Generation) -> list[ChatMessage]:
+    """Return the branch that leads to a generation's answer, oldest first."""
+    answer = generation.message
     rows = (
         Message.objects.using(database_alias())
         .filter(conversation=conversation, first_seq__lt=answer.first_seq)
         .order_by("-first_seq")
     )
     known = rows.values_list("pk", "parent", "role", "text")[: get_settings().max_messages]
-    return branch_to(answer.parent_id, {pk: turn for pk, *turn in known})
+    worked = answers_with_tools(conversation, generation.model)
+    return branch_to(answer.parent_id, {pk: turn for pk, *turn in known}, worked)
 
 
-def branch_to(message: int | None, known: Mapping[int, Sequence[Any]]) -> list[ChatMessage]:
-    """Return the turns that lead to a message and itself, from ``{message: (parent, role, text)}``; no empty ones."""
+def answers_with_tools(conversation: Conversation, model: str) -> dict[int, list[dict[str, Any]]]:
+    """Return ``{message: parts}`` of the answers in which tools were used, for a model that has tools itself."""
+    found = get_settings().model(model)
+    if found is None or not found[1].tools:
+        return {}
+    answers = Message.objects.using(database_alias()).filter(conversation=conversation, end_seq__isnull=False)
+    worked = answers.filter(
+        pk__in=ToolCall.objects.filter(generation__conversation=conversation).values("generation__message")
+    )
+    return dict(worked.order_by("-first_seq").values_list("pk", "parts")[: get_settings().max_messages])
+
+
+def branch_to(
+    message: int | None, known: Mapping[int, Sequence[Any]], worked: Mapping[int, list[dict[str, Any]]]
+) -> list[ChatMessage]:
+    """Return the turns that lead to a message and itself, from ``{message: (parent, role, text)}``; no empty ones.
+
+    ``worked`` are the parts of the messages that were more than text.
+    """
     branch: list[ChatMessage] = []
     while message is not None and message in known:
         parent, role, text = known[message]
-        if text:
+        if message in worked:
+            branch.extend(reversed(transcript(worked[message])))
+        elif text:
             branch.append(ChatMessage(role, text))
         message = parent
     return branch[::-1]
@@ -139,11 +189,14 @@ def lease_end() -> Any:
     return Now() + timedelta(seconds=get_settings().lease)
 
 
+def _answer_so_far(log: LogTransaction, generation: Generation) -> Answer:
+    take_up(generation.pk)
+    return Answer.from_rows(read_rows(log.conversation.pk, generation.first_seq - 1), generation.pk)
+
+
 def _stored_events(log: LogTransaction, generation: Generation) -> int:
     here = sum(row.generation == generation.pk for row in log.rows)
-    if log.rows[0].seq <= generation.first_seq:
+    if log.rows and log.rows[0].seq <= generation.first_seq:
         return here
-    earlier = Event.objects.using(database_alias()).filter(
-        conversation=log.conversation, seq__gte=generation.first_seq, generation=generation.pk
-    )
+    earlier = owner_events(log.conversation.pk, generation.pk).filter(seq__gte=generation.first_seq)
     return earlier.count() + here

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet
@@ -29,8 +30,10 @@ from ..providers.base import Usage
 from ..signals import generation_finished
 from ..snapshot import error_object
 from ..statements import insert, update
+from .approvals import expire, expire_calls, give_up
 from .claims import history
 from .queries import active_generations, after_commit, get_generation
+from .transcript import length_of, transcript
 
 logger = logging.getLogger("llmstream.generations")
 
@@ -42,7 +45,7 @@ _CHARS_PER_TOKEN = 4
 
 @dataclass(slots=True)
 class Ending:
-    """Status, text and usage of a generation at its end."""
+    """Status, answer and usage of a generation at its end; ``usage`` is that of its last model call."""
 
     status: str
     answer: Answer = field(default_factory=Answer)
@@ -55,14 +58,16 @@ class Ending:
     response_id: str = ""
 
     def estimate(self, input_chars: int) -> None:
-        """Fill the usage in when the provider sent none."""
+        """Fill the usage of the last call in when the provider sent none."""
         if self.usage is None:
-            self.usage = Usage(_tokens(input_chars), _tokens(self.answer.length))
+            said = self.answer.length + self.answer.asked - self.answer.counted
+            self.usage = Usage(_tokens(input_chars), _tokens(said))
             self.estimated = True
 
     def events(self, message_id: str, generation_id: str) -> list[WireEvent]:
-        """Return the usage event, if there was a call, and the terminal event."""
+        """Return the usage event of the last call, if there was one, and the terminal event."""
         ids = {"message": message_id, "generation": generation_id}
+        used = [self.call_ended(ids)] if self.usage else []
         text = plain_text(self.answer.parts)
         end: WireEvent = {
             "type": MESSAGE_END,
@@ -74,10 +79,12 @@ class Ending:
         }
         if error := error_object(self.error_code):
             end["error"] = error
-        return [self._usage_event(ids, self.usage), end] if self.usage else [end]
+        return [*used, end]
 
-    def _usage_event(self, ids: dict[str, str], usage: Usage) -> WireEvent:
-        return {
+    def call_ended(self, ids: dict[str, str]) -> WireEvent:
+        """Return the usage event of a model call that is over, and take note of it; the next one has none yet."""
+        usage = self.usage or Usage(0, 0)
+        event = {
             "type": USAGE,
             **ids,
             "input": usage.input_tokens,
@@ -87,6 +94,9 @@ class Ending:
             "cost": None if usage.cost is None else str(usage.cost),
             "estimated": self.estimated,
         }
+        self.answer.apply(event)
+        self.usage, self.estimated = None, False
+        return event
 
 
 def stop(generation: int) -> Generation:
@@ -125,9 +135,10 @@ def _end_owned(generation: int, fence: int, ending: Ending) -> None:
 def sweep() -> list[int]:
     """End every generation whose lease has lapsed as interrupted; return conversations whose queue is held up.
 
-    A prompt that nobody picked up within a lease's time counts as held up.
+    Settles the tool calls that nobody has decided on in time, too. A prompt that nobody picked up within a lease's
+    time counts as held up.
     """
-    for conversation in lapsed().values_list("conversation", flat=True).order_by("conversation").distinct():
+    for conversation in sorted({*_conversations(lapsed()), *expire()}):
         try:
             settle(conversation)
         except DatabaseError:
@@ -139,9 +150,13 @@ def sweep() -> list[int]:
 
 
 def settle(conversation: int) -> None:
-    """End the generations of a conversation whose leases have lapsed as interrupted; others stay as they are."""
+    """End the generations of a conversation whose leases have lapsed as interrupted; others stay as they are.
+
+    Settles the tool calls that nobody has decided on in time, too.
+    """
     with suppress(NotFound), locked(conversation) as log:
         interrupt_lapsed(log)
+        expire_calls(log)
 
 
 def delete_conversation(conversation: Conversation) -> None:
@@ -190,10 +205,10 @@ def _conversations(generations: QuerySet[Generation]) -> list[int]:
 def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
     """End a generation from outside its runner, with the text that the log holds."""
     rows = read_rows(log.conversation.pk, generation.first_seq - 1)
-    ending.answer = Answer.from_rows(rows, generation.pk)
+    answer = ending.answer = Answer.from_rows(rows, generation.pk)
     if generation.fence:
-        prompt = history(log.conversation, generation.message)
-        ending.estimate(sum(len(message.content) for message in prompt))
+        if generation.status == Status.RUNNING and _in_a_call(answer):
+            ending.estimate(length_of([*history(log.conversation, generation), *transcript(answer.parts)]))
         ending.first_token_at = _first_token_at(generation)
     seq = 0
     for event in ending.events(generation.message.public_id, generation.public_id):
@@ -211,15 +226,33 @@ def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
     after_commit(generation_finished, Generation, generation=generation)
 
 
+def _in_a_call(answer: Answer) -> bool:
+    """Whether a model was being asked when the answer's events end: not while tools run or wait."""
+    return answer.length + answer.asked > answer.counted or not answer.open_calls
+
+
 def store_ending(
-    ending: Ending, end_seq: int, *, conversation: int, message: int, generation: int, user: int | None, model: str
-) -> None:
-    """Write message, generation and ledger; call in the transaction that stores the terminal event at ``end_seq``."""
+    ending: Ending,
+    end_seq: int,
+    *,
+    conversation: int,
+    message: int,
+    generation: int,
+    user: int | None,
+    model: str,
+    steers: int | None = None,
+) -> bool:
+    """Write message, generation and ledger; call in the transaction that stores the terminal event at ``end_seq``.
+
+    With ``steers``, the number of steering messages that the model has seen, return False when there are more: then
+    it must not end yet, and the transaction not be committed.
+    """
     parts, now = ending.answer.parts, timezone.now()
     update(Message, message, status=ending.status, parts=parts, text=plain_text(parts), end_seq=end_seq)
-    update(
+    ended = update(
         Generation,
         generation,
+        where={} if steers is None else {"steers": steers},
         status=ending.status,
         end_seq=end_seq,
         finish_reason=ending.finish_reason[:40],
@@ -230,20 +263,23 @@ def store_ending(
         first_token_at=ending.first_token_at,
         ended_at=now,
     )
-    if usage := ending.usage:
+    if ending.answer.open_calls:
+        give_up(generation)
+    for call in ending.answer.calls:
         record = UsageRecord(
             generation_id=generation,
             conversation_id=conversation,
             user_id=user,
             model=model,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            cached_tokens=usage.cached_tokens,
-            cost=usage.cost,
-            estimated=ending.estimated,
+            input_tokens=call["input"],
+            output_tokens=call["output"],
+            reasoning_tokens=call["reasoning"],
+            cached_tokens=call["cached"],
+            cost=None if call["cost"] is None else Decimal(call["cost"]),
+            estimated=call["estimated"],
         )
         insert(record)
+    return ended
 
 
 def tell_finished(generation: int) -> None:

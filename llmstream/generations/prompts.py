@@ -24,7 +24,7 @@ from ..providers.base import ChatMessage
 from ..signals import message_created
 from ..snapshot import generation_object, message_object
 from ..statements import insert, is_busy, newest_messages
-from .claims import Claim, branch_to, claim, history, lease_end
+from .claims import Claim, answers_with_tools, branch_to, claim, history, lease_end
 from .endings import Ending, end, interrupt_lapsed
 from .queries import active_generations, after_commit, get_generation
 
@@ -78,7 +78,7 @@ def send(conversation: int, prompt: Prompt, *, run: bool = True) -> Sent:
         parent = turns.parent(prompt.parent)
         before = log.conversation.last_event_id
         question = _add_question(log, parent, prompt)
-        branch = [*turns.branch_to(parent), ChatMessage(question.role, question.text)] if free and run else []
+        branch = [*turns.branch_to(parent, model), ChatMessage(question.role, question.text)] if free and run else []
         sent = _answer(log, question, before, branch, model=model, attempt=1, run=free and run, ask=True)
         return replace(sent, ready=free)
 
@@ -94,7 +94,7 @@ def retry(generation: int, *, run: bool = True) -> Sent:
             raise GenerationNotRetryable
         free = _make_room(log, get_settings().busy)
         before = log.conversation.last_event_id
-        branch = history(log.conversation, old.message)
+        branch = history(log.conversation, old)
         model = model_key(old.model)
         sent = _answer(log, question, before, branch, model=model, attempt=old.attempt + 1, run=free and run, ask=False)
         return replace(sent, ready=free)
@@ -160,9 +160,10 @@ class _Turns:
             return None
         return Message.from_db(database_alias(), ["id", "public_id"], row)
 
-    def branch_to(self, message: Message | None) -> list[ChatMessage]:
-        """Return the turns that lead to a message, and itself."""
-        return branch_to(message.pk if message else None, {pk: turn for pk, _, *turn in self._rows})
+    def branch_to(self, message: Message | None, model: str) -> list[ChatMessage]:
+        """Return the turns that lead to a message, and itself, for a model."""
+        worked = answers_with_tools(self._conversation, model)
+        return branch_to(message.pk if message else None, {pk: turn for pk, _, *turn in self._rows}, worked)
 
 
 def _add_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -> Message:

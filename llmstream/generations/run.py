@@ -1,50 +1,70 @@
-"""A generation at work: from the provider's parts to the log, and to its end."""
+"""A generation at work: from the provider's parts to the log, and to its end.
+
+A model that asks for tools is called again with their results, until it has finished by itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import aclosing
-from decimal import Decimal
+from dataclasses import replace
+from functools import partial
 
+from django.db import DatabaseError
 from django.utils import timezone
 
 from ..conf import get_settings
 from ..database import run_db
-from ..events import REASONING_DELTA, TEXT_DELTA, clean_text
+from ..events import REASONING_DELTA, STEER_ACCEPTED, TEXT_DELTA, clean_text
 from ..exceptions import (
     LeaseLost,
     LLMStreamError,
     ProviderError,
+    ProviderMalformed,
     ProviderRateLimited,
     ProviderRejected,
     ProviderTimeout,
     ProviderTruncated,
     ProviderUnavailable,
 )
+from ..log.group import WriteRefused
 from ..log.writer import Lane, Writer
 from ..models import Generation
 from ..providers.base import (
+    AgentPart,
     Finish,
+    Provider,
     ProviderPart,
     ReasoningDelta,
     RefusalDelta,
     ResponseStarted,
+    ToolCall,
     Usage,
 )
 from ..providers.registry import load_provider
 from ..signals import generation_finished
+from ..toolbox.registry import load_tools
+from .agent_parts import AgentParts
+from .approvals import suspend
 from .claims import Claim
 from .endings import Ending, fail, store_ending, tell_finished
+from .figures import plausible
+from .patience import Patience
+from .steering import read_steers
+from .teller import RunTeller
+from .tool_calls import Call, ToolCalls
+from .transcript import length_of, transcript
 
 logger = logging.getLogger("llmstream.generations")
 
 Status = Generation.Status
 
+#: Ends after which nothing that the model asked for is run.
+_CUT_SHORT = {"length", "content_filter"}
 #: Failures before which, as long as nothing has come, no service charges.
 _NOT_BILLED = ProviderRejected, ProviderRateLimited, ProviderUnavailable
-_MAX_TOKENS = 2**63 - 1
-_MAX_COST = 10**8
 
 
 class Run:
@@ -53,13 +73,17 @@ class Run:
     def __init__(self, claim: Claim, writer: Writer) -> None:
         self.claim = claim
         self.task: asyncio.Task[None] | None = None
-        self._ending = Ending(Status.COMPLETED)
+        self._ending = Ending(Status.COMPLETED, claim.answer, first_token_at=claim.first_token_at)
+        self._request = claim.request
         self._cut: LLMStreamError | None = None
         self._finishing = False
+        #: Whether it has asked for decisions and is no longer ours, and whether a steering message held its end up.
+        self._suspended = self._held_up = False
+        self._steered_until = claim.first_seq
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
-        self._patience = claim.model.first_token_timeout
-        self._watcher: asyncio.TimerHandle | None = None
+        self._patience = Patience(claim.model.first_token_timeout, lambda: self.cut(ProviderTimeout()))
+        #: Whether the model is being asked, and whether it has said something.
+        self._calling = self._speaking = False
         self._lane = Lane(
             writer,
             conversation=claim.conversation,
@@ -70,11 +94,14 @@ class Run:
             stored=claim.stored_events,
             on_lost=self.cut,
         )
+        self._teller = RunTeller(self._lane, claim.answer, claim.message_id, claim.generation_id)
+        self._agent = AgentParts(self._teller)
+        self._asked: list[Call] = []
 
     @property
     def alive(self) -> bool:
-        """Whether the provider is within its time limits, so that the lease may be renewed."""
-        return self._loop.time() < self._heard + self._patience + 1
+        """Whether the provider or its tools are within their time limits, so that the lease may be renewed."""
+        return self._patience.left > -1
 
     def cut(self, reason: LLMStreamError) -> None:
         """Close the provider's stream now. ``LeaseLost`` ends nothing; any other reason fails the generation."""
@@ -84,57 +111,133 @@ class Run:
                 self.task.cancel()
 
     async def __call__(self) -> None:
-        """Stream the provider's answer into the log and end the generation."""
-        self._watch()
-        error: LLMStreamError | None = None
+        """Stream the provider's answer into the log and end the generation, unless it waits for somebody."""
+        error = await self._attempt()
+        while not self._suspended and not await self._finish(self._cut or error):
+            self._finishing = False
+            error = await self._attempt()
+
+    async def _attempt(self) -> LLMStreamError | None:
+        """Work until the provider has finished, or why it did not."""
         try:
-            await self._consume()
+            await self._work()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._cut is None and task and task.cancelling():
                 raise  # The server goes down; the lapsed lease will tell.
-            error = ProviderError()  # or somebody else's cancellation came out of the provider
-        except ProviderError as failure:
-            error = failure
+            return ProviderError()  # or somebody else's cancellation came out of the provider
+        except (ProviderError, LeaseLost) as failure:
+            return failure
         except Exception:
             logger.exception("The provider of generation %s raised", self.claim.generation_id)
-            error = ProviderError()
+            return ProviderError()
         finally:
             self._finishing = True
-            if self._watcher:
-                self._watcher.cancel()
-        await self._finish(self._cut or error)
+            self._patience.stop()
+        return None
 
-    async def _consume(self) -> None:
-        answer = self._ending.answer
-        limit = get_settings().max_answer_chars
+    async def _work(self) -> None:
+        self._patience.watch(self.claim.model.first_token_timeout)
         provider = await load_provider(self.claim.model_key)
-        self._heard = self._loop.time()  # the first use imports and builds it, which is not the model's time
-        async with aclosing(provider.stream(self.claim.request)) as parts:
+        tools = await load_tools(self.claim.model)
+        calls = ToolCalls(self.claim, self._teller, tools)
+        answer = self._ending.answer
+        self._asked = [calls.again(part) for part in answer.open_calls if part["approval"]]
+        going_on = bool(answer.next_part)
+        while True:
+            if self._asked and not await self._use_tools(calls):
+                return
+            if going_on or self._asked:
+                await self._take_steers()
+            specs = [tool.spec for tool in tools.values()]
+            self._request = replace(
+                self.claim.request, messages=[*self.claim.request.messages, *transcript(answer.parts)], tools=specs
+            )
+            await self._call(provider, calls)
+            if not self._asked or len(answer.calls) + 1 >= get_settings().max_steps:
+                return
+            self._call_ended()
+
+    async def _call(self, provider: Provider, calls: ToolCalls) -> None:
+        """Ask the model once."""
+        answer, ending = self._ending.answer, self._ending
+        step, limit = len(answer.calls) + 1, get_settings().max_answer_chars
+        self._asked, self._agent, ending.finish_reason = [], AgentParts(self._teller), ""
+        self._calling, self._speaking = True, False
+        self._patience.watch(self.claim.model.first_token_timeout)
+        async with aclosing(provider.stream(self._request)) as parts:
             async for part in parts:
-                self._heard = self._loop.time()
+                self._patience.heard = self._loop.time()
                 if type(part) is str:
                     self._text(TEXT_DELTA, part)
+                elif isinstance(part, ToolCall):
+                    self._ask(calls, part, step)
                 else:
-                    self._other(part)
+                    self._other(part, step)
                 if answer.length > limit:
-                    self._ending.finish_reason = "length"
+                    ending.finish_reason, self._asked = "length", []
                     return
-        if not self._ending.finish_reason:
+        if not ending.finish_reason:
             raise ProviderTruncated
+        if ending.finish_reason in _CUT_SHORT:
+            self._asked = []
+        elif self._asked:
+            ending.finish_reason = "tool_calls"
+
+    def _ask(self, calls: ToolCalls, asked: ToolCall, step: int) -> None:
+        if len(self._asked) >= get_settings().max_tool_calls:
+            raise ProviderMalformed
+        self._asked.append(calls.ask(asked, step))
+
+    def _call_ended(self) -> None:
+        self._ending.estimate(length_of(self._request.messages))
+        self._lane.append(self._ending.call_ended(self._teller.ids))
+        self._calling = False
+
+    async def _use_tools(self, calls: ToolCalls) -> bool:
+        """Run what the model has asked for; return False when it waits for somebody's decision instead."""
+        free = [call for call in self._asked if not call.approval]
+        # Each has its own time limit, and the model has none meanwhile.
+        self._patience.grant(max([call.timeout for call in free], default=self.claim.model.token_timeout))
+        await calls.run(free)
+        if pending := [call for call in self._asked if call.approval]:
+            await self._suspend(calls, pending)
+        return not pending
+
+    async def _suspend(self, calls: ToolCalls, pending: Sequence[Call]) -> None:
+        expires_at, (*others, last) = calls.requests(pending)
+        waits = partial(suspend, self.claim.generation, [call.id for call in pending], expires_at)
+        self._finishing = True
+        for event in others:
+            self._lane.append(event)
+        await self._lane.end(last, lambda _: waits(first_token_at=self._ending.first_token_at))
+        self._suspended = True
+
+    async def _take_steers(self) -> None:
+        """Hand the model what people have said since it was asked last."""
+        claim, answer = self.claim, self._ending.answer
+        try:
+            found = await run_db(read_steers, claim.conversation, claim.generation, self._steered_until)
+        except DatabaseError:
+            return  # The next call, or the end, finds them.
+        for seq, steer in found:
+            self._steered_until = seq
+            if steer["steer"] not in answer.taken:
+                given = {key: steer[key] for key in ("steer", "content", "author")}
+                self._teller.tell(STEER_ACCEPTED, **given)
 
     def _text(self, kind: str, text: str) -> None:
         if not text:
             return
-        if self._ending.first_token_at is None:
-            self._ending.first_token_at = timezone.now()
-            self._patience = self.claim.model.token_timeout
-            self._watch()
+        if not self._speaking:
+            self._speaking = True
+            self._ending.first_token_at = self._ending.first_token_at or timezone.now()
+            self._patience.watch(self.claim.model.token_timeout)
         if not text.isascii() or "\0" in text:
             text = clean_text(text)
         self._lane.delta(kind, self._ending.answer.grow(kind, text), text)
 
-    def _other(self, part: ProviderPart) -> None:
+    def _other(self, part: ProviderPart, step: int) -> None:
         if isinstance(part, ReasoningDelta):
             self._text(REASONING_DELTA, part.text)
         elif isinstance(part, str | RefusalDelta):
@@ -142,60 +245,58 @@ class Run:
         elif isinstance(part, Finish):
             self._ending.finish_reason = clean_text(str(part.reason or "stop"))
         elif isinstance(part, Usage):
-            self._ending.usage = _plausible(part)
+            self._ending.usage = plausible(part)
         elif isinstance(part, ResponseStarted):
             self._ending.response_id = clean_text(str(part.response_id))
+        elif isinstance(part, AgentPart):
+            self._agent.show(part, step)
 
-    def _watch(self) -> None:
-        """Cut a provider that has been silent for too long; else look again when that time would be up."""
-        if self._watcher:
-            self._watcher.cancel()
-        if (left := self._heard + self._patience - self._loop.time()) > 0:
-            self._watcher = self._loop.call_later(left, self._watch)
-        else:
-            self.cut(ProviderTimeout())
-
-    async def _finish(self, error: LLMStreamError | None) -> None:
+    async def _finish(self, error: LLMStreamError | None) -> bool:
+        """End the generation; return False when the model has to be asked once more first."""
         if isinstance(error, LeaseLost):
-            return
+            return True
         ending = self._ending
         if error:
             ending.status, ending.error_code, ending.finish_reason = Status.FAILED, error.code, ""
-        if ending.first_token_at or not isinstance(error, _NOT_BILLED):
-            ending.estimate(sum(len(message.content) for message in self.claim.request.messages))
+        if self._calling and (self._speaking or self._asked or not isinstance(error, _NOT_BILLED)):
+            ending.estimate(length_of(self._request.messages))
         *others, terminal = ending.events(self.claim.message_id, self.claim.generation_id)
         try:
             for event in others:
                 self._lane.append(event)
             await self._lane.end(terminal, self._store)
         except LeaseLost:
-            return
+            return not self._go_on()
         except LLMStreamError as failure:
             # What was to be stored cannot be: end it with the text that is there.
             await run_db(fail, self.claim.generation, self.claim.fence, failure.code)
-            return
+            return True
         if generation_finished.has_listeners(Generation):
             # Not where it was committed: a slow receiver there would hold up every answer.
             await run_db(tell_finished, self.claim.generation)
+        return True
+
+    def _go_on(self) -> bool:
+        """Take the lane up again when it was a steering message that held the end up."""
+        if not self._held_up or self._cut:
+            return False
+        self._held_up = self._calling = False
+        self._lane.reopen()
+        return True
 
     def _store(self, seq: int) -> None:
-        claim = self.claim
-        store_ending(
-            self._ending,
+        claim, ending = self.claim, self._ending
+        asked_again = ending.status == Status.COMPLETED and len(ending.answer.calls) < get_settings().max_steps
+        ended = store_ending(
+            ending,
             seq,
             conversation=claim.conversation,
             message=claim.message,
             generation=claim.generation,
             user=claim.user,
             model=claim.model_key,
+            steers=len(ending.answer.taken) if asked_again and ending.finish_reason not in _CUT_SHORT else None,
         )
-
-
-def _plausible(usage: Usage) -> Usage:
-    """Return a provider's figures within what the ledger can hold: an odd one must not cost the answer."""
-    names = "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"
-    counts = {name: getattr(usage, name) for name in names}
-    counts = {name: min(max(n, 0), _MAX_TOKENS) if isinstance(n, int) else 0 for name, n in counts.items()}
-    cost = usage.cost
-    fits = isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost < _MAX_COST
-    return Usage(**counts, cost=cost if fits else None)
+        if not ended:
+            self._held_up = True
+            raise WriteRefused({(claim.generation, claim.fence)})

@@ -48,6 +48,7 @@ class ToolCall(Endpoint):
 
     async def post(self, request: HttpRequest, generation: str, call: str) -> HttpResponseBase:
         """Approve or deny the call."""
+        serving_engine(request)  # goes on with what is decided here
         return json_response(await self.work(_decide, generation, call))
 
 

@@ -8,9 +8,11 @@ from operator import attrgetter
 from typing import TypeAlias
 
 import orjson
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from ..database import write_transaction
+from ..events import STEER
 from ..models import Conversation, Event
 from .rows import Batch, Draft, Row, database_alias
 from .sql import Heads, flush_sql
@@ -21,8 +23,9 @@ from .transaction import events_committed
 class Write:
     """What one generation adds: its drafts and, at its end, the ORM work that must agree with them.
 
-    ``before`` is how many events of the generation are stored already. ``apply`` runs in the transaction with the
-    position of the last draft.
+    ``before`` is how many events its owners have stored already. ``apply`` runs in the transaction with the position
+    of the last draft, after ``stores``, the ORM work that goes with other drafts. Each of them may refuse the write by
+    raising ``WriteRefused``.
     """
 
     conversation: int
@@ -31,6 +34,7 @@ class Write:
     drafts: Sequence[Draft]
     before: int
     apply: Callable[[int], None] | None = None
+    stores: Sequence[Callable[[], None]] = ()
 
     @property
     def owner(self) -> Owner:
@@ -42,23 +46,26 @@ class Write:
 Owner: TypeAlias = tuple[int, int]
 
 
-class _NotOwned(Exception):
+class WriteRefused(Exception):
+    """Raised in a flush: the writes of these owners must not be stored."""
+
     def __init__(self, owners: set[Owner]) -> None:
+        super().__init__(owners)
         self.owners = owners
 
 
 def commit(writes: Sequence[Write]) -> set[Owner]:
     """Commit the writes together and publish them; return the owners whose writes were refused.
 
-    A write is refused when its generation has another owner, has ended, or is gone with its conversation: nothing of
-    it is stored. Database errors are raised, and then nothing at all is stored.
+    A write is refused when its generation has another owner, has ended, or is gone with its conversation, or when it
+    refuses itself: nothing of it is stored. Database errors are raised, and then nothing at all is stored.
     """
     refused: set[Owner] = set()
     while writes:
         try:
             with write_transaction(database_alias()):
                 batches = _store(writes)
-        except _NotOwned as lost:
+        except WriteRefused as lost:
             refused |= lost.owners
             writes = [write for write in writes if write.owner not in refused]
         else:
@@ -78,10 +85,16 @@ def commit_again(writes: Sequence[Write]) -> set[Owner]:
 def _is_stored(write: Write) -> bool:
     alias = database_alias()
     Conversation.objects.using(alias).select_for_update().filter(pk=write.conversation).first()
-    events = Event.objects.using(alias).filter(conversation=write.conversation, generation=write.generation)
+    events = owner_events(write.conversation, write.generation)
     # Compared by content: whoever else ended the generation meanwhile has added events, too.
     found = events.order_by("seq").values_list("type", "data")[write.before : write.before + len(write.drafts)]
     return list(found) == [(draft.type, orjson.loads(draft.data)) for draft in write.drafts]
+
+
+def owner_events(conversation: int, generation: int) -> QuerySet[Event]:
+    """Return the events that a generation's owners have stored, but for those of ``steer``, which anybody may add."""
+    events = Event.objects.using(database_alias()).filter(conversation=conversation, generation=generation)
+    return events.exclude(type=STEER)
 
 
 def _store(writes: Sequence[Write]) -> list[Batch]:
@@ -95,9 +108,12 @@ def _store(writes: Sequence[Write]) -> list[Batch]:
         for write in writes
         if write.conversation not in heads or fences.get(write.generation) != write.fence
     }:
-        raise _NotOwned(lost)
+        raise WriteRefused(lost)
     rows, ends = _position(writes, heads, counts)
     sql.insert(rows, timezone.now())
+    for write in writes:
+        for store in write.stores:
+            store()
     for apply, seq in ends:
         apply(seq)
     return [Batch(conversation, heads[conversation][1], batch) for conversation, batch in rows.items()]

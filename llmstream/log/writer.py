@@ -61,7 +61,9 @@ class Lane:
         self._drafts: list[Draft] = []
         self._growing: tuple[str, int] | None = None
         self._pieces: list[str] = []
+        self._stores: list[Callable[[], None]] = []
         self._apply: Callable[[int], None] | None = None
+        self._refused: Write | None = None
         self._ended: asyncio.Future[None] | None = None
         self._error: LLMStreamError | None = None
         self._dirty = False
@@ -78,20 +80,23 @@ class Lane:
             self._dirty = True
             self._writer.add(self)
 
-    def append(self, event: WireEvent) -> None:
-        """Add an event after whatever is pending."""
+    def append(self, event: WireEvent, store: Callable[[], None] | None = None) -> None:
+        """Add an event after whatever is pending; ``store`` is ORM work for the transaction that stores it."""
         if self._error:
             return
         self._close_delta()
         self._drafts.append(Draft.of(event, self.generation))
+        if store:
+            self._stores.append(store)
         if not self._dirty:
             self._dirty = True
             self._writer.add(self)
 
     async def end(self, event: WireEvent, apply: Callable[[int], None]) -> None:
-        """Append the terminal event and return when it is committed, in one transaction with ``apply``.
+        """Append the last event and return when it is committed, in one transaction with ``apply``.
 
-        Raises LeaseLost when the generation was no longer ours; then nothing of the last flush is stored.
+        Raises LeaseLost when the generation was no longer ours, or ``apply`` refused; then nothing of the last flush is
+        stored.
         """
         if self._error:
             raise self._error
@@ -100,15 +105,27 @@ class Lane:
         self.append(event)
         await self._ended
 
+    def reopen(self) -> None:
+        """Go on after ``apply`` has refused the end: what came before it is pending again."""
+        refused = self._refused
+        if refused is None:
+            raise RuntimeError("The end of this lane was not refused.")
+        self._drafts, self._stores, self._stored = [*refused.drafts[:-1]], [*refused.stores], refused.before
+        self._apply = self._ended = self._error = self._refused = None
+        if self._drafts:
+            self._dirty = True
+            self._writer.add(self)
+
     def take(self) -> Write:
         """Hand over what is pending; nothing once a write of ours was refused."""
         self._close_delta()
         if self._error:
             return Write(self.conversation, self.generation, self.fence, [], self._stored)
         drafts, self._drafts, self._dirty = self._drafts, [], False
+        stores, self._stores = self._stores, []
         before = self._stored
         self._stored += len(drafts)
-        return Write(self.conversation, self.generation, self.fence, drafts, before, self._apply)
+        return Write(self.conversation, self.generation, self.fence, drafts, before, self._apply, stores)
 
     def settle(self, error: LLMStreamError | None, write: Write) -> None:
         """Learn how a write of ours went."""
@@ -116,6 +133,7 @@ class Lane:
             self._error = error
         if self._ended and not self._ended.done() and (error or write.apply):
             if error:
+                self._refused = write if write.apply else None
                 self._ended.set_exception(error)
             else:
                 self._ended.set_result(None)

@@ -24,6 +24,8 @@ ALLOWED = {
     "send": {"reader": 403, "writer": 201, "owner": 201},
     "stop": {"reader": 403, "writer": 200, "owner": 200},
     "retry": {"reader": 403, "writer": 201, "owner": 201},
+    "steer": {"reader": 403, "writer": 409, "owner": 409},
+    "decide": {"reader": 403, "writer": 404, "owner": 404},
     "rename": {"reader": 403, "writer": 403, "owner": 200},
     "delete": {"reader": 403, "writer": 403, "owner": 204},
 }
@@ -49,6 +51,10 @@ async def act(client: AsyncClient, action: str, found: Conversation, generation:
             return await client.post(conversation_path(found, "messages/"), {"content": "Hello"}, **typed)
         case "rename":
             return await client.patch(conversation_path(found), {"title": "Renamed"}, **typed)
+        case "steer":
+            return await client.post(generation_path(generation, "steer/"), {"content": "Hello"}, **typed)
+        case "decide":
+            return await client.post(generation_path(generation, "tool-calls/x/"), {"decision": "approve"}, **typed)
         case "delete":
             return await client.delete(conversation_path(found))
     return await client.post(generation_path(generation, f"{action}/"), {}, **typed)

@@ -33,9 +33,9 @@ SERVED: dict[str, dict[str, bytes]] = {
     "generation-retry": {"POST": b""},
     "tool-call": {"POST": b'{"decision": "approve"}'},
 }
-#: What the owner gets where it is no success. A second prompt, a retry and a steering message meet the running
-#: generation, of which only who is let in gets to know.
-EXPECTED = {"messages": (409,), "generation-retry": (409,), "generation-steer": (409,), "tool-call": (404,)}
+#: What the owner gets where it is no success. A second prompt and a retry meet the running generation, of which only
+#: who is let in gets to know.
+EXPECTED = {"messages": (409,), "generation-retry": (409,), "tool-call": (404,)}
 #: The key of a member of the conversation in question.
 MEMBER = "4711"
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"]

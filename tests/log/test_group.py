@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from django.utils import timezone
 from llmstream.events import TEXT_DELTA, delta
 from llmstream.generations.endings import stop
 from llmstream.generations.prompts import Sent
-from llmstream.log.group import Write, commit, commit_again
+from llmstream.generations.steering import steer
+from llmstream.log.group import Write, WriteRefused, commit, commit_again
 from llmstream.log.rows import Batch, Draft
 from llmstream.log.transaction import events_committed
 from llmstream.models import Conversation, Event, Generation
@@ -172,6 +174,36 @@ def test_a_stopped_generation_s_second_try_is_refused_however_few_its_events() -
     sent = begun()
     stop(sent.generation.pk)
     assert commit_again([write(sent, "lost", before=3)]) == {(sent.generation.pk, 1)}
+
+
+def test_a_steering_message_in_between_hides_nothing_that_is_stored() -> None:
+    sent = begun()
+    commit([write(sent, "a", before=3)])
+    steer(sent.generation.pk, "Go on", None)
+    commit([write(sent, "b", before=4)])
+    assert commit_again([write(sent, "b", before=4)]) == set()
+    assert said(sent) == "ab"
+
+
+def test_a_write_that_refuses_itself_leaves_the_others_alone() -> None:
+    sent, other = begun(), begun()
+
+    def apply(seq: int) -> None:
+        Generation.objects.filter(pk=sent.generation.pk).update(error_code="tried")
+        raise WriteRefused({(sent.generation.pk, 1)})
+
+    assert commit([write(other, "y"), write(sent, "x", apply=apply)]) == {(sent.generation.pk, 1)}
+    assert (said(sent), said(other)) == ("", "y")
+    assert Generation.objects.get(pk=sent.generation.pk).error_code == ""
+
+
+def test_orm_work_of_a_draft_is_stored_with_it_and_not_twice() -> None:
+    sent = begun()
+    done: list[int] = []
+    work = replace(write(sent, "a", before=3), stores=[lambda: done.append(1)])
+    commit([work])
+    commit_again([work])
+    assert (said(sent), done) == ("a", [1])
 
 
 def test_database_errors_are_raised_and_nothing_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
