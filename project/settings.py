@@ -120,6 +120,20 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 
 SYSTEM_PROMPT = "You are a helpful assistant. Answer briefly and clearly."
 
+AGENT_TOOLS = ["project.tools.weather", "project.tools.book_table"]
+#: What the agent does when no model is there to decide: two look-ups side by side, then something to agree to.
+AGENT_SCRIPT: list[Any] = [
+    {"text": "Let me see where the weather is better, Lisbon or Oslo. ", "per_second": 25},
+    {"tool": "weather", "input": {"city": "Lisbon", "days": 3}},
+    {"tool": "weather", "input": {"city": "Oslo", "days": 3}},
+    {"next": True},
+    {"text": "Lisbon it is. I would book a table there, if you agree. ", "per_second": 25},
+    {"tool": "book_table", "input": {"city": "Lisbon", "people": 2}},
+    {"next": True},
+    {"text": "That is all that I can do. The last tool said:\n\n", "per_second": 25},
+    {"result": 2},
+]
+
 
 def models() -> dict[str, dict[str, Any]]:
     """Return the models on offer: ``openai`` only where the environment says how to reach it."""
@@ -133,6 +147,12 @@ def models() -> dict[str, dict[str, Any]]:
             "PROVIDER": "llmstream.providers.scripted.ScriptedProvider",
             "LABEL": "Scripted answers (no model)",
         },
+        "agent": {
+            "PROVIDER": "llmstream.providers.scripted.ScriptedProvider",
+            "LABEL": "Scripted agent (no model)",
+            "OPTIONS": {"script": AGENT_SCRIPT},
+            "TOOLS": AGENT_TOOLS,
+        },
     }
     if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
         name = os.environ.get("OPENAI_MODEL", "gpt-5.4-mini")
@@ -143,6 +163,7 @@ def models() -> dict[str, dict[str, Any]]:
             "MODEL": name,
             "SYSTEM": SYSTEM_PROMPT,
         }
+        offered["agent"] = {**offered["openai"], "LABEL": f"{name} with tools", "TOOLS": AGENT_TOOLS}
     return offered
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from project.settings import *  # noqa: F403
+from project.settings import AGENT_SCRIPT, AGENT_TOOLS
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
@@ -26,6 +27,7 @@ LLMSTREAM = {
         # Until somebody stops it.
         "stalls": {**_model("Falls silent", "It begins. ", {"stall": True}), "TOKEN_TIMEOUT": 120.0},
         "cut": _model("Cut off", "It begins well. ", {"cut": True}),
+        "agent": {**_model("Agent", *AGENT_SCRIPT), "TOOLS": AGENT_TOOLS},
         "thinks": _model("Thinks first", {"reasoning": "Let me see."}, "Here it is."),
     },
     "DEFAULT_MODEL": "scripted",

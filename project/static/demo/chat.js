@@ -34,6 +34,7 @@ const transcript = new Transcript($("messages"), $("message-template"), store, {
   me: page.user.id,
   modelLabel: (key) => models.get(key)?.label ?? key,
   onRetry: retry,
+  onDecide: decide,
 });
 const scroll = new StickToEnd($("transcript"), $("messages"), $("to-end"));
 const composer = new Composer($("composer"), $("composer-input"), send);
@@ -142,15 +143,19 @@ async function send(text) {
   }
 }
 
-async function command(name, generation) {
+async function command(name, generation, body) {
   warn("");
   composer.focus();
   try {
-    return await call("POST", `${page.urls.api}generations/${generation}/${name}/`);
+    return await call("POST", `${page.urls.api}generations/${generation}/${name}/`, body);
   } catch (error) {
     explain(error);
     return {};
   }
+}
+
+async function decide(generation, tool, decision) {
+  await command(`tool-calls/${tool}`, generation, { decision });
 }
 
 async function retry(generation) {

@@ -70,12 +70,48 @@ export class Store extends EventTarget {
     phase: ({ message, name, detail }) => this.#update(message, { phase: detail || name }),
     "text-delta": (event) => this.#grow(event),
     "reasoning-delta": (event) => this.#grow(event),
+    "tool-call": ({ message, part, call, tool, input, step }) =>
+      this.#put(message, part, { type: "tool", call, tool, input, step, approval: null }),
+    data: ({ message, part, name, data }) => this.#put(message, part, { type: "data", name, data }),
+    "steer-accepted": ({ message, part, steer, content, author }) =>
+      this.#put(message, part, { type: "steer", steer, content, author }),
+    "tool-progress": (event) => this.#tool(event, () => ({ progress: event.progress })),
+    "tool-approval-request": (event) => {
+      this.#tool(event, () => ({ approval: { decision: null, by: null, expires_at: event.expires_at } }));
+      this.#stand(event.generation, "waiting");
+    },
+    "tool-approval-response": (event) => {
+      const { decision, by } = event;
+      this.#tool(event, (part) => ({ approval: { ...part.approval, decision, by } }));
+      if (!this.messages.get(event.message)?.parts.some(isPending)) this.#stand(event.generation, "running");
+    },
+    "tool-result": (event) => {
+      const key = "error" in event ? "error" : "output";
+      this.#tool(event, () => ({ progress: undefined, [key]: event[key] }));
+    },
     "message-end": (event) => this.#end(event),
   };
 
   #update(id, values) {
     const message = this.messages.get(id);
     if (message) Object.assign(message, values);
+  }
+
+  #stand(id, status) {
+    const generation = this.generations.get(id);
+    if (generation) generation.status = status;
+  }
+
+  #put(id, part, value) {
+    const message = this.messages.get(id);
+    if (message) message.parts[part] = value;
+  }
+
+  /** Change the part of a tool call; parts are replaced, never changed. */
+  #tool({ message: id, call }, change) {
+    const parts = this.messages.get(id)?.parts ?? [];
+    const index = parts.findIndex((part) => part?.call === call);
+    if (index >= 0) parts[index] = { ...parts[index], ...change(parts[index]) };
   }
 
   #grow({ type, message: id, part, delta }) {
@@ -101,6 +137,10 @@ export class Store extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event("change"));
   }
+}
+
+function isPending(part) {
+  return part?.approval && !part.approval.decision && !("output" in part) && !part.error;
 }
 
 /** The text of a message's text parts. */

@@ -1,8 +1,9 @@
 /** One EventSource on a conversation: reconnects, resumes from an event id, and says how it stands. */
 
 const TYPES = [
-  "snapshot", "message-created", "generation-start", "phase", "text-delta", "reasoning-delta",
-  "tool-call", "tool-approval-request", "tool-approval-response", "tool-result", "usage", "message-end",
+  "snapshot", "message-created", "generation-start", "phase", "text-delta", "reasoning-delta", "data",
+  "tool-call", "tool-progress", "tool-approval-request", "tool-approval-response", "tool-result",
+  "steer", "steer-accepted", "usage", "message-end",
 ];
 const AWAY_MS = 15_000;
 const MAX_BACKOFF_MS = 30_000;

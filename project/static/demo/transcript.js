@@ -2,8 +2,10 @@
 
 import { plainText } from "./store.js";
 import { showText } from "./text.js";
+import { buildOther, showOther } from "./tools.js";
 
 const RETRYABLE = new Set(["stopped", "failed", "interrupted"]);
+const OTHERS = new Set(["tool", "data", "steer"]);
 const ENDINGS = {
   stopped: "Stopped.",
   failed: "The answer failed.",
@@ -16,9 +18,12 @@ export class Transcript {
   #pending = [];
   #known = new Set();
 
-  /** `me` is the reader's user id; `modelLabel(key)` names a model; `onRetry(generation)` is called with its id. */
-  constructor(container, template, store, { me, modelLabel, onRetry }) {
-    Object.assign(this, { container, template, store, me, modelLabel, onRetry });
+  /**
+   * `me` is the reader's user id; `modelLabel(key)` names a model; `onRetry(generation)` is called with its id, and
+   * `onDecide(generation, call, decision)` when somebody approves or denies a tool call.
+   */
+  constructor(container, template, store, { me, modelLabel, onRetry, onDecide }) {
+    Object.assign(this, { container, template, store, me, modelLabel, onRetry, onDecide });
     store.addEventListener("change", () => this.#schedule());
   }
 
@@ -99,7 +104,9 @@ export class Transcript {
     article.dataset.status = message.status;
     article.dataset.mine = message.role === "user" && (!message.author || message.author.id === this.me);
     article.querySelector(".author").textContent = this.#authorName(message);
-    showParts(article.querySelector(".body"), message);
+    showParts(article.querySelector(".body"), message, (call, decision) => {
+      this.onDecide(this.store.messages.get(message.id).generation, call, decision);
+    });
     const state = article.querySelector(".state");
     const text = this.#stateText(message);
     if (state.textContent !== text) state.textContent = text;
@@ -117,8 +124,9 @@ export class Transcript {
   #stateText(message) {
     if (message.status === "sending") return "Sending…";
     if (message.status === "running") {
-      const waits = this.store.generations.get(message.generation)?.status === "queued";
-      return message.phase || (waits ? "Waiting for its turn" : "");
+      const status = this.store.generations.get(message.generation)?.status;
+      if (status === "waiting") return "";
+      return message.phase || (status === "queued" ? "Waiting for its turn" : "");
     }
     const generation = this.store.generations.get(message.generation);
     const cut = generation?.finish_reason === "length";
@@ -129,18 +137,19 @@ export class Transcript {
   }
 }
 
-/** One child per part: text, refusal, or reasoning folded away. */
-function showParts(body, message) {
+/** One child per part: text, refusal, reasoning folded away, or what is no text. */
+function showParts(body, message, onDecide) {
   const parts = message.parts.filter(Boolean);
   parts.forEach((part, index) => {
     let node = body.children[index];
     if (node?.dataset.kind !== part.type) {
-      const fresh = buildPart(part.type);
+      const fresh = OTHERS.has(part.type) ? buildOther(part.type, onDecide) : buildPart(part.type);
       if (node) node.replaceWith(fresh);
       else body.append(fresh);
       node = fresh;
     }
-    showText(node.querySelector(".text") ?? node, part.text ?? "");
+    if (OTHERS.has(part.type)) showOther(node, part, message.status !== "running");
+    else showText(node.querySelector(".text") ?? node, part.text ?? "");
   });
   while (body.children.length > parts.length) body.lastElementChild.remove();
 }
