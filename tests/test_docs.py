@@ -19,10 +19,12 @@ from llmstream.conf import ModelSettings, Settings
 from llmstream.exceptions import LLMStreamError, PermissionDenied
 from llmstream.models import Generation
 from llmstream.permissions import Requester
-from llmstream.providers.base import ChatMessage, Finish, ProviderRequest, Usage
+from llmstream.providers.base import ChatMessage, Finish, Phase, ProviderRequest, Usage
+from llmstream.providers.function import FunctionProvider
 from llmstream.providers.registry import get_provider
 from llmstream.runners.worker import GenerationWorker
 from llmstream.signals import generation_finished
+from llmstream.toolbox.context import ToolContext
 from tests.admin.staff import ADMIN, answered, staff
 from tools.services import nginx, valkey, web, worker
 from tools.services.valkey import ValkeyServer
@@ -60,6 +62,8 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
         "providers.md": ["LLMSTREAM", *SERVICES, "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "settings.md": ["class StaffStart", "@receiver"],
+        "tools.md": ["def stocktake", "def librarian"],
+        "agents.md": ["pydantic_ai", "from agents import"],
     }
     for path in PAGES:
         codes = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
@@ -116,6 +120,38 @@ async def test_the_example_provider_answers() -> None:
     request = ProviderRequest("g", "parrot", [ChatMessage("user", "Hello there")])
     parts = [part async for part in provider.stream(request)]
     assert parts == ["Hello ", "there ", Usage(2, 2), Finish("stop")]
+
+
+async def test_the_example_tools_are_tools() -> None:
+    found = snippet("docs/tools.md", "def stocktake")
+    price, stocktake, order = found["price"], found["stocktake"], found["order"]
+    assert await price.call(price.arguments({"fruit": "pear", "pieces": 2}), None) == 80
+    with pytest.raises(found["ToolError"]):
+        await price.call(price.arguments({"fruit": "stone"}), None)
+    assert [order.needs_approval({"pieces": pieces}) for pieces in (10, 11)] == [False, True]
+    teller = Teller()
+    context = ToolContext(teller, call="c", user_id=1, conversation_id="c", generation_id="g", max_events=100)
+    assert await stocktake.call({"shelves": 2}, context) == {"counted": 24}
+    assert teller.told == ["phase", "tool-progress", "tool-progress", "data"]
+
+
+class Teller:
+    """Remembers what a tool tells."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Keep the type."""
+        self.told.append(kind)
+
+
+async def test_the_example_agent_answers() -> None:
+    librarian = snippet("docs/tools.md", "def librarian")["librarian"]
+    request = ProviderRequest("g", "", [ChatMessage("user", "rain")])
+    parts = [part async for part in FunctionProvider(librarian, shelf="B").stream(request)]
+    assert parts[0] == Phase("searching", "shelf B")
+    assert parts[-2:] == ["There is one book on rain.", Finish("stop")]
 
 
 def test_the_example_models_pass_the_checks() -> None:
