@@ -109,6 +109,43 @@ def test_parts_keep_their_kinds(page: ClientPage) -> None:
     assert found["intact"][1]
 
 
+def told(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, "message": "a", "generation": "g", **fields}
+
+
+def test_tools_data_and_steering_are_parts(page: ClientPage) -> None:
+    call = {"call": "c1", "tool": "wipe", "input": {"what": "x"}}
+    asked = [
+        *(*ASKED, started(), told("phase", name="looking", detail="")),
+        told("tool-call", part=0, **call, step=1),
+        told("tool-progress", call="c1", progress={"done": 1}),
+        told("data", part=1, name="chart", data=[1]),
+        told("tool-approval-request", **call, expires_at="later"),
+        told("steer", steer="s1", content="Hurry", author=ALICE),
+    ]
+    waiting = run(page, *asked)
+    (generation,) = waiting["generations"]
+    assert (generation["status"], generation["phase"]["name"]) == ("waiting", "looking")
+    assert [item["steer"] for item in generation["steers"]] == ["s1"]
+    assert waiting["messages"][1]["parts"][0]["approval"] == {"decision": None, "by": None, "expires_at": "later"}
+    decided = [
+        told("tool-approval-response", call="c1", decision="approve", by=ALICE),
+        told("tool-result", call="c1", tool="wipe", output="wiped"),
+        told("steer-accepted", part=2, steer="s1", content="Hurry", author=ALICE),
+        delta("Done.", part=3),
+    ]
+    found = run(page, *asked, *decided)
+    (generation,) = found["generations"]
+    assert (generation["status"], generation["steers"]) == ("running", [])
+    tool, data, steer, text = found["messages"][1]["parts"]
+    approval = {"decision": "approve", "by": ALICE, "expires_at": "later"}
+    assert tool == {"type": "tool", **call, "step": 1, "approval": approval, "output": "wiped"}
+    assert data == {"type": "data", "name": "chart", "data": [1]}
+    assert steer == {"type": "steer", "steer": "s1", "content": "Hurry", "author": ALICE}
+    assert text == {"type": "text", "text": "Done."}
+    assert run(page, *asked, *decided, ended("Done."))["intact"][1]
+
+
 @pytest.mark.parametrize("end", [ended("abc"), ended("ab", checksum="sha256:0"), ended("ba")])
 def test_another_text_than_the_servers_is_noticed(page: ClientPage, end: dict[str, Any]) -> None:
     assert run(page, *ASKED, started(), delta("a"), delta("b"), end)["intact"] == [True, False]

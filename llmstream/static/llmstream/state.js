@@ -1,9 +1,10 @@
 /** The state of a conversation as a pure function of its events: no connection, no page, nothing changed in place. */
 
+import { PART_EVENTS, changeParts, isWaiting } from "./parts.js";
 import { isSeen } from "./wire.js";
 
 /**
- * @typedef {{type: string, text: string}} Part `type` is text, reasoning or another kind
+ * @typedef {{type: string, text?: string, [key: string]: any}} Part `type` is text, reasoning, tool, data or steer
  *
  * @typedef {object} Message
  * @property {string} id
@@ -25,7 +26,9 @@ import { isSeen } from "./wire.js";
  * @property {number} attempt
  * @property {string | null} finish_reason
  * @property {{code: string, message: string} | null} error
- * @property {Record<string, any>} [usage] tokens and cost, once they are known
+ * @property {Record<string, any>} [usage] tokens and cost of its last model call, once they are known
+ * @property {{name: string, detail: string} | null} [phase] what is being done
+ * @property {{steer: string, content: string, author: any}[]} [steers] messages that its model has not seen yet
  *
  * @typedef {object} State
  * @property {{id: string, title: string, model: string} | null} conversation
@@ -125,11 +128,17 @@ const CHANGES = {
     const started = { id, message, model, attempt, status: "running", finish_reason: null, error: null };
     return changeMessage(changeGeneration(state, id, started), message, { status: "running", generation: id });
   },
+  phase: (state, { generation, name, detail }) => changeGeneration(state, generation, { phase: { name, detail } }),
+  steer: (state, { generation, steer, content, author }) => {
+    const waiting = state.generations.get(generation)?.steers ?? [];
+    return changeGeneration(state, generation, { steers: [...waiting, { steer, content, author }] });
+  },
+  ...Object.fromEntries(PART_EVENTS.map((type) => [type, tell])),
   "text-delta": grow,
   "reasoning-delta": grow,
   usage: (state, { type, message, generation, ...usage }) => changeGeneration(state, generation, { usage }),
   "message-end": (state, { message, generation, status, finish_reason, text_length, checksum, error = null }) => {
-    const next = changeGeneration(state, generation, { status, finish_reason, error });
+    const next = changeGeneration(state, generation, { status, finish_reason, error, phase: null, steers: [] });
     return changeMessage(next, message, { status, text_length, checksum });
   },
 };
@@ -139,6 +148,19 @@ function grow(state, { type, message: id, part: index, delta }) {
   const part = parts[index] ?? { type: PART_OF[type], text: "" };
   parts[index] = { ...part, text: part.text + delta };
   return changeMessage(state, id, { parts });
+}
+
+function tell(state, event) {
+  const before = state.messages.get(event.message)?.parts;
+  if (!before) return state;
+  const parts = changeParts(before, event);
+  const { steers = [], status } = state.generations.get(event.generation) ?? {};
+  const values = {
+    // From the request to the last decision nobody works on it.
+    status: isWaiting(parts) ? "waiting" : status === "waiting" ? "running" : status,
+    steers: steers.filter(({ steer }) => steer !== event.steer),
+  };
+  return changeMessage(changeGeneration(state, event.generation, values), event.message, { parts });
 }
 
 /** What is said about a message that is not here, such as one older than a truncated snapshot, is passed over. */

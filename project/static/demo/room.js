@@ -61,6 +61,7 @@ const transcript = new Transcript($("messages"), $("message-template"), view, {
   me: page.user.id,
   modelLabel: (key) => models.get(key)?.label ?? key,
   onRetry: (generation) => command(room.retry(generation)),
+  onDecide: (generation, tool, decision) => command(room[decision](generation, tool)),
 });
 const scroll = new StickToEnd($("transcript"), $("messages"), $("to-end"));
 const composer = new Composer($("composer"), $("composer-input"), send);
