@@ -31,8 +31,7 @@ async def test_a_prompt_is_answered_in_the_room(running: Engine) -> None:
             assert ack["type"] == "ack"
             assert ack["client_id"] == "one"
             assert ack["message"]["parts"] == [{"type": "text", "text": "Hello"}]
-            end = await ann.event("message-end")
-            assert end["generation"] == ack["generation"]["id"]
+            await ann.end_of(ack["generation"]["id"])
             assert text_of(ann.events) == "Hello"
             again = await ann.ask("send", room=room, content="Hello", client_id="one")
             assert again["generation"]["id"] == ack["generation"]["id"]

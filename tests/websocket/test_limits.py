@@ -287,5 +287,4 @@ async def test_a_server_that_ends_its_applications_says_so(running: Engine) -> N
     room = (await run_db(own)).public_id
     async with visit() as ann:
         await ann.ask("join", room=room)
-        ann.cut()
-        assert await ann.closed() == 4100
+        assert await ann.cut() == 4100

@@ -109,10 +109,15 @@ class Visitor:
         """Whether nothing comes for a while."""
         return bool(await self._communicator.receive_nothing(seconds))
 
-    def cut(self) -> None:
-        """Cancel the application, as servers do that shut down."""
+    async def cut(self) -> int:
+        """Cancel the application, as servers do that shut down; return the close code that it leaves."""
         self._cut = True
-        self._communicator.future.cancel()
+        application = self._communicator.future
+        application.cancel()
+        await asyncio.wait({application}, timeout=PATIENCE)
+        left = [self._communicator.output_queue.get_nowait() for _ in range(self._communicator.output_queue.qsize())]
+        code: int = next(message["code"] for message in left if message["type"] == "websocket.close")
+        return code
 
     async def leave(self) -> None:
         """Go away, as a closed page does."""
