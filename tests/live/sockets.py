@@ -91,7 +91,7 @@ async def opened(
         open_timeout=PATIENCE,
         ping_interval=None,
         close_timeout=2.0,
-        **{"max_size": None, **options},
+        **{"max_size": None, "compression": None, **options},
     ) as connection:
         yield Socket(connection)
 

@@ -146,6 +146,7 @@ async def test_clients_that_read_nothing_are_given_up_and_cost_little(rig: Rig, 
     async with AsyncExitStack() as stack:
         quick = await stack.enter_async_context(opened(server, alice.account))
         await quick.ask("join", room=room)
+        await quick.until(lambda frame: "members" in frame)  # after all of the snapshot
         before = process.memory_info().rss
         slow = [opened(server, alice.account, receive_buffer=4_096, max_queue=1) for _ in range(8)]
         sockets: list[Socket] = [await stack.enter_async_context(each) for each in slow]
