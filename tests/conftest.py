@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from playwright.sync_api import Browser, Playwright, sync_playwright
+from pytest_django import DjangoDbBlocker
 
 from llmstream.database import close_executor
 from llmstream.engine import Engine
@@ -15,7 +17,7 @@ from tools.services.browser import ARGUMENTS, chromium
 from tools.services.postgres import PostgresServer
 from tools.services.valkey import ValkeyServer
 
-from .support import PATIENCE, clean_engine
+from .support import PATIENCE, clean_engine, close_background_engine
 
 
 @pytest.fixture(scope="session")
@@ -44,13 +46,34 @@ def django_db_modify_db_settings(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The test database; what still holds connections to it is gone before it is dropped."""
     yield
     close_executor()
     for thread in threading.enumerate():
         if thread.name.startswith("llmstream-writer"):
             thread.join(PATIENCE)
+    with django_db_blocker.unblock():
+        wait_for_sessions()
+
+
+def wait_for_sessions() -> None:
+    """Return when nobody else is connected to a PostgreSQL database: a session outlives its connection for a moment."""
+    if connection.vendor != "postgresql":
+        return
+    deadline = time.monotonic() + PATIENCE
+    while others := other_sessions():
+        assert time.monotonic() < deadline, f"connections that nobody closed: {others}"
+        time.sleep(0.05)
+
+
+def other_sessions() -> list[tuple[str, str]]:
+    """Return state and last statement of the database's other sessions."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT state, query FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return list(cursor.fetchall())
 
 
 # Not longer than a module: while Playwright runs no test of another module can have an event loop.
@@ -67,6 +90,12 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
     yield browser
     browser.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """End an engine that a request without a loop of its own has started: it would sweep the next tests' rows."""
+    close_background_engine()
 
 
 @pytest.fixture

@@ -113,9 +113,10 @@ async def close_engine(found: Engine) -> None:
 
 
 def close_background_engine() -> None:
-    """End what the engine of WSGI and of commands runs."""
-    found = engine.background_engine()
-    asyncio.run_coroutine_threadsafe(close_engine(found), found.loop).result(PATIENCE)
+    """End the engine of WSGI and of commands, if there is one."""
+    engines = engine._engines()
+    if engines._background and (found := engines._by_loop.get(engines._background)):
+        asyncio.run_coroutine_threadsafe(close_engine(found), found.loop).result(PATIENCE)
 
 
 def user(name: str = "ann") -> User:

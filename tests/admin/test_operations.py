@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +21,6 @@ from tests.support import (
     PATIENCE,
     ask,
     check_log,
-    close_background_engine,
     conversation,
     ended,
     site,
@@ -47,13 +45,6 @@ def act(client: Client, name: str, *generations: Generation, **data: Any) -> str
 def status(generation: Generation) -> str:
     """Return how a generation stands."""
     return Generation.objects.get(pk=generation.pk).status
-
-
-@pytest.fixture
-def retried() -> Iterator[None]:
-    """What the engine of WSGI began ends with the test."""
-    yield
-    close_background_engine()
 
 
 def test_selected_generations_are_stopped_with_their_text() -> None:
@@ -100,7 +91,7 @@ def test_a_lease_renewed_meanwhile_saves_a_generation(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("atomic", [False, True])
-def test_retried_under_wsgi(atomic: bool, retried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retried_under_wsgi(atomic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", atomic)
     sent = answered("Hello", status="failed")
     with site():

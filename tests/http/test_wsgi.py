@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -13,16 +12,15 @@ from django.test import Client
 from llmstream.generations.endings import stop
 from llmstream.models import Event, Generation
 from tests.http.client import JSON, SSE, conversation_path, generation_path, own, signed_in_sync
-from tests.support import PATIENCE, ask, check_log, close_background_engine, site
+from tests.support import PATIENCE, ask, check_log, site
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def client() -> Iterator[Client]:
-    """A signed-in client of the WSGI handler; what its requests began ends with the test."""
-    yield signed_in_sync()
-    close_background_engine()
+def client() -> Client:
+    """A signed-in client of the WSGI handler."""
+    return signed_in_sync()
 
 
 def completed(public_id: str) -> Generation:

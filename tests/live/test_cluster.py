@@ -163,6 +163,20 @@ async def test_what_dies_is_started_again(cluster: ClusterProcess, name: str) ->
     await alice.stop(sent.generation)
 
 
+async def test_an_answer_outlives_every_web_process(cluster: ClusterProcess, upstream: Upstream) -> None:
+    alice = cluster.sign_in("alice")
+    sent = await alice.send("Hello")
+    call = alice.call(f"generations/{sent.generation}/events/")
+    reading = asyncio.create_task(follow(read_aiohttp, call, last_event_id=sent.last_event_id, patience=PATIENCE))
+    for name in ("web-1", "web-2"):
+        await asyncio.to_thread(cluster.kill, name)
+    assert upstream.exchanges[-1].tokens < TOKENS
+    await alice.stop(sent.generation)
+    history = await reading
+    check(history, sent.generation, await alice.stored(sent.conversation, sent.message), status="stopped")
+    assert len(history.connections) > 1
+
+
 class ShortLived(Server):
     """Ends soon, whoever starts it."""
 
