@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from . import report, subjects
+from . import listeners, report, subjects
 from .bench import Bench, Load, Run
 from .goals import goals
 from .machine import Cores, describe
@@ -26,7 +27,9 @@ from .subjects import Subject
 _TOKENS, _RATE = 200, 50.0
 #: Longer than any stream is held open.
 _HELD_BACK = 100.0
-_PACKAGES = ("django", "uvicorn", "uvloop", "httptools", "starlette", "openai", "aiohttp", "psycopg", "orjson")
+_PACKAGES = ("django", "uvicorn", "uvloop", "httptools", "wsproto", "starlette", "channels", "channels-redis", "redis")
+_PACKAGES += ("openai", "aiohttp", "psycopg", "orjson")
+_PARTS = ["answers", "requests", "open", "viewers", "upstream", "rooms", "sockets"]
 _QUICK_PARTS = ["answers", "open", "viewers", "upstream"]
 _QUICK_CASES = ["raw", "django", "starlette-sdk", "llmstream-reader", "llmstream-sqlite", "llmstream-postgres"]
 # A run's conversations, and those of the warm-up.
@@ -40,7 +43,7 @@ class Part:
     name: str
     subjects: Sequence[Subject]
     sizes: Sequence[int]
-    run: Callable[[Bench, Subject, int], Run]
+    run: Callable[[Bench, Any, int], Run]
     #: What hardly varies is measured in the first repetition only.
     once: bool = False
 
@@ -58,10 +61,11 @@ def parts(options: argparse.Namespace) -> list[Part]:
     ramp, quick = options.ramp, options.quick
     sizes = options.sizes or ([100, 500] if quick else [100, 500, 1000])
     many = 300 if quick else 1000
-    s = subjects
+    s, w = subjects, listeners
     everyone = [s.RAW, s.STARLETTE, s.DJANGO, s.SQLITE, s.POSTGRES, s.SAVE_SQLITE, s.SAVE_POSTGRES]
     keepers = [s.RAW, s.STARLETTE, s.DJANGO, s.READER, s.SQLITE]
     held, short = Answer(_TOKENS, _RATE, delay=_HELD_BACK), Answer(1, _RATE)
+    in_rooms = [w.RAW, w.PUBSUB, w.CORE, w.SQLITE, w.POSTGRES, w.LAYERED]
     found = [
         Part("answers", everyone, sizes, lambda b, x, n: b.answers(x, Load(n, answer, ramp))),
         Part("requests", everyone[:5], [many // 2], lambda b, x, n: b.answers(x, Load(n, short, 2 * ramp)), once=True),
@@ -73,11 +77,24 @@ def parts(options: argparse.Namespace) -> list[Part]:
             options.sizes or ([100] if quick else [100, 300]),
             lambda b, x, n: b.answers(x, Load(n, answer, ramp), upstream=answer),
         ),
+        Part(
+            "rooms",
+            in_rooms,
+            options.sizes or [100, 1000],
+            lambda b, x, n: b.rooms(x, Load(n, answer, 2 * ramp)),
+        ),
+        Part(
+            "sockets",
+            in_rooms,
+            options.sizes[-1:] if options.sizes else [1000],
+            lambda b, x, n: b.sockets(x, Load(n, answer, 2 * ramp)),
+            once=True,
+        ),
     ]
     return [
         replace(part, subjects=chosen)
         for part in found
-        if part.name in (options.parts or [p.name for p in found])
+        if part.name in (options.parts or _PARTS)
         and (chosen := [x for x in part.subjects if not options.cases or x.name in options.cases])
     ]
 
@@ -136,6 +153,10 @@ def write(results: Results, options: argparse.Namespace) -> None:
     for size in results.sizes("upstream"):
         print(f"\n## From an OpenAI-compatible upstream, {size} streams\n")
         print(report.streams(results, "upstream", size, (("starlette-sdk", "Starlette + openai"),)))
+    for size in results.sizes("rooms"):
+        print(f"\n## {size} sockets in one room, one answer\n\n{report.rooms(results, size)}")
+    for size in results.sizes("sockets"):
+        print(f"\n## {size} idle sockets, each in a room of its own\n\n{report.sockets(results, size)}")
     print(f"\n## Goals\n\n{goals(results)}\n\n† the streams never all ran at once: the case did not hold this load.")
     if options.json:
         content = {
@@ -172,9 +193,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one repetition, fewer cases and sizes: about 4 minutes")
     parser.add_argument("--reps", type=int, help="repetitions (default 3; 1 with --quick)")
-    parser.add_argument("--parts", type=words, help="of answers,requests,open,viewers,upstream")
+    parser.add_argument("--parts", type=words, help=f"of {','.join(_PARTS)}")
     parser.add_argument("--cases", type=words, help="subjects by name, such as raw,django,llmstream-sqlite")
-    parser.add_argument("--sizes", type=numbers, help="numbers of streams (default 100,500,1000)")
+    parser.add_argument("--sizes", type=numbers, help="numbers of streams or sockets, instead of each part's own")
     parser.add_argument("--ramp", type=float, default=2.0, help="seconds over which the streams are opened")
     parser.add_argument(
         "--quiet-limit", type=float, default=10.0, help="longest wait for a quiet machine, seconds a run"

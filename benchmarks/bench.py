@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .client import CLOSE_WHEN_COMPLETE, HOLD, TRIGGER, Client, Request, spread
+from .client import CLOSE_WHEN_COMPLETE, HOLD, KEEP, TRIGGER, WEBSOCKET, Client, Request, spread
 from .databases import VARIABLE, Database, Postgres, Sqlite
+from .layers import Layer
+from .listeners import FIRST_OWN_ROOM, ROOM, WARM_UP_ROOM, Listener
 from .machine import Cores, busy_seconds, memory_and_threads, spin_us, wait_until_quiet
 from .server import Process, free_port, serving
 from .source import Answer
@@ -23,6 +25,11 @@ Run = dict[str, Any]
 
 _WARM_UP = 20
 _SETTLE = 0.5
+#: Seconds in which it is over what follows the arrival of the last of many sockets: the others are told who is there.
+_ARRIVAL = 5.0
+#: Seconds over which the work for idle sockets is counted, and in which a room may be silent before a run is ended.
+_IDLE = 10.0
+_SILENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Bench:
         self._conversations = conversations
         self._stack = ExitStack()
         self._engines: dict[str, Database] = {}
+        self._valkey: Layer | None = None
         self._access: dict[tuple[str, str], Access | None] = {}
 
     def __enter__(self) -> Bench:
@@ -79,19 +87,55 @@ class Bench:
 
     def open(self, subject: Subject, load: Load) -> Run:
         """Hold streams open before their first token, and see what each one keeps."""
-        held: dict[str, tuple[int, int]] = {}
         with self._serving(subject) as (server, access):
-
-            def on_open() -> None:
-                time.sleep(2 * _SETTLE)
-                held["after"] = memory_and_threads(server.pid)
-
             requests = [subject.stream(load.answer, number, access) for number in range(load.size)]
-            held["before"] = memory_and_threads(server.pid)
-            plan = spread(requests, load.ramp, 0, HOLD)
-            run = self.client.run(plan, server.port, limit=load.opening_limit, on_open=on_open)
-            if "after" not in held:
-                raise SystemExit(f"{subject.name}: {run['opened']} of {load.size} streams opened. {run['complaint']}")
+            return self._hold(subject, server, spread(requests, load.ramp, 0, HOLD), load, settle=2 * _SETTLE)
+
+    def rooms(self, subject: Listener, load: Load) -> Run:
+        """Let many sockets in one room follow one answer; what counts begins and ends while all of them are there."""
+        with self._serving(subject) as (server, access):
+            plan = _room(subject, access, load, ROOM)
+            opening = load.opening_limit + _ARRIVAL
+            return self._measure(
+                subject, server, plan, load, copies=load.size, opening=opening, settle=_ARRIVAL, quiet=_SILENCE
+            )
+
+    def sockets(self, subject: Listener, load: Load) -> Run:
+        """Hold sockets open, each in a room of its own, and see what each one keeps and costs."""
+        with self._serving(subject) as (server, access):
+            rooms = [(number, FIRST_OWN_ROOM + number) for number in range(load.size)]
+            plan = _sockets(subject, access, rooms, load.ramp, 0, HOLD)
+            return self._hold(subject, server, plan, load, settle=_ARRIVAL, idle=_IDLE)
+
+    def _hold(
+        self,
+        subject: Subject,
+        server: Process,
+        plan: Sequence[Request],
+        load: Load,
+        *,
+        settle: float,
+        idle: float = 0.0,
+    ) -> Run:
+        """Run a plan of streams that are held open; ``idle`` are seconds over which their CPU time is taken."""
+        held: dict[str, tuple[int, int]] = {}
+        spent = 0.0
+
+        def on_open() -> None:
+            nonlocal spent
+            time.sleep(settle)
+            before = server.cpu_seconds()
+            time.sleep(idle)
+            spent = server.cpu_seconds() - before
+            held["after"] = memory_and_threads(server.pid)
+
+        held["before"] = memory_and_threads(server.pid)
+        limit = load.opening_limit + settle + idle
+        run = self.client.run(plan, server.port, limit=limit, on_open=on_open)
+        if "after" not in held:
+            raise SystemExit(
+                f"{subject.name}: {run['opened']} of {load.size} streams opened. {run['complaint']}\n{server.output}"
+            )
         (memory, threads), (memory_then, threads_then) = held["before"], held["after"]
         opened = run["opened"]
         return {
@@ -100,6 +144,7 @@ class Bench:
             "threads_per_stream": (threads_then - threads) / opened,
             "threads": threads_then,
             "base_mib": memory / 1024,
+            "idle_cores": spent / idle if idle else None,
         }
 
     def _measure(
@@ -111,40 +156,58 @@ class Bench:
         *,
         copies: int = 1,
         opening: float = 0.0,
+        settle: float = _SETTLE,
+        quiet: float = 20.0,
     ) -> Run:
-        """Run a plan. Each token is delivered ``copies`` times; ``opening`` is time that opening may take first."""
-        engine = self._engine(subject.engine)
-        start: dict[str, float] = {}
+        """Run a plan. Each token is delivered ``copies`` times; ``opening`` is time that opening may take first.
 
-        def mark() -> None:
+        What counts begins ``settle`` seconds after all streams of a plan with a trigger are open.
+        """
+        meters = self._meters(subject, server)
+        start: dict[str, float] = {}
+        end: dict[str, float] = {}
+
+        def read(figures: dict[str, float]) -> None:
+            figures.update({name: meter() for name, meter in meters.items()})
+
+        def on_open() -> None:
+            time.sleep(settle)
+            read(start)
+
+        def on_end() -> None:
+            # What an answer's end costs comes after its last token.
             time.sleep(_SETTLE)
-            start["server"], start["database"] = server.cpu_seconds(), engine.cpu_seconds()
+            read(end)
 
         noise_before = wait_until_quiet(self._quiet_limit)
         spin = spin_us(self.cores.server)
-        mark()
-        busy, began = busy_seconds(), time.monotonic()
-        own = start["server"] + start["database"]
-        run = self.client.run(plan, server.port, limit=load.limit + opening, on_open=mark)
-        # What an answer's end costs comes after its last token.
         time.sleep(_SETTLE)
-        server_cpu, database_cpu = server.cpu_seconds(), engine.cpu_seconds()
-        spent = server_cpu + database_cpu - own + run["cpu_s"]
+        read(start)
+        busy, began, before = busy_seconds(), time.monotonic(), sum(start.values())
+        run = self.client.run(
+            plan, server.port, limit=load.limit + opening, quiet=quiet, on_open=on_open, on_end=on_end
+        )
+        spent = sum(end.values()) - before + run["cpu_s"]
         tokens = run["tokens"]
+        costs = {f"{name}_us": (end[name] - start[name]) / tokens * 1e6 if tokens else None for name in meters}
         return {
             **run,
+            **costs,
             "offered_per_s": load.size * load.answer.rate,
-            "server_us": (server_cpu - start["server"]) / tokens * 1e6 if tokens else None,
-            "database_us": (database_cpu - start["database"]) / tokens * 1e6 if tokens else None,
-            "request_us": (server_cpu - start["server"]) / load.size * 1e6,
+            "request_us": (end["server"] - start["server"]) / load.size * 1e6,
             "tokens_per_read": run["tokens"] / max(1, run["reads_with_tokens"]),
             "lost": run["expected"] - run["tokens"],
-            "unstored": self._unstored(subject, engine, run["expected"] // copies),
+            "unstored": self._unstored(subject, self._engine(subject.engine), run["expected"] // copies),
             "other_cores": (busy_seconds() - busy - spent) / (time.monotonic() - began),
             "noise_before": noise_before,
             "spin_us": spin,
             "output": server.output,
         }
+
+    def _meters(self, subject: Subject, server: Process) -> dict[str, Callable[[], float]]:
+        """The CPU times that a subject's load takes."""
+        meters = {"server": server.cpu_seconds, "database": self._engine(subject.engine).cpu_seconds}
+        return meters | ({"layer": self._layer().cpu_seconds} if subject.layer else {})
 
     def _unstored(self, subject: Subject, engine: Database, expected: int) -> int | None:
         """How many tokens of the run are missing where they should be kept; None for what keeps nothing."""
@@ -159,6 +222,8 @@ class Bench:
             if subject.engine:
                 access = self._prepared(subject)
                 env[VARIABLE] = self._engine(subject.engine).copy(subject.template)
+            if subject.layer:
+                env |= self._layer().renew(subject.layer)
             if upstream:
                 env["BENCH_UPSTREAM"] = stack.enter_context(self._upstream(upstream))
             server = stack.enter_context(serving(subject.application, core=self.cores.server, env=env))
@@ -167,15 +232,19 @@ class Bench:
 
     def _warm_up(self, subject: Subject, server: Process, access: Access | None) -> None:
         """Let every code path run once, on conversations that no measured stream uses."""
-        answer = Answer(5, 100)
-        last = self._conversations
-        requests = [subject.stream(answer, number, access) for number in range(last - _WARM_UP, last)]
-        reading = getattr(subject, "reading", False)
-        flags = HOLD if reading else 0
-        run = self.client.run(spread(requests, 0.5, 0 if reading else 5, flags), server.port, limit=30)
+        answer, ramp = Answer(5, 100), 0.5
+        copies = 1
+        if isinstance(subject, Listener):
+            plan, copies = _room(subject, access, Load(_WARM_UP, answer, ramp), WARM_UP_ROOM), _WARM_UP
+        else:
+            last = self._conversations
+            requests = [subject.stream(answer, number, access) for number in range(last - _WARM_UP, last)]
+            reading = getattr(subject, "reading", False)
+            plan = spread(requests, ramp, 0 if reading else answer.tokens, HOLD if reading else 0)
+        run = self.client.run(plan, server.port, limit=30)
         if run["bad_status"] or run["opened"] < _WARM_UP or run["tokens"] < run["expected"]:
             raise SystemExit(f"{subject.name} does not answer. {run['complaint']}\n{server.output}")
-        self._warm_tokens = run["tokens"]
+        self._warm_tokens = run["tokens"] // copies
         time.sleep(_SETTLE)
 
     @contextmanager
@@ -184,6 +253,12 @@ class Bench:
         command = [sys.executable, "-m", "benchmarks.upstream", str(port), str(answer.tokens), str(answer.rate)]
         with Process(command, port=port, core=self.cores.client):
             yield f"http://127.0.0.1:{port}/v1"
+
+    def _layer(self) -> Layer:
+        if self._valkey is None:
+            self._valkey = Layer()
+            self._stack.callback(self._valkey.close)
+        return self._valkey
 
     def _engine(self, name: str) -> Database:
         if (engine := self._engines.get(name)) is None:
@@ -204,3 +279,22 @@ class Bench:
             access: Mapping[str, Any] | None = json.loads(output) if output else None
             self._access[key] = Access(**access) if access else None
         return self._access[key]
+
+
+def _room(subject: Listener, access: Access | None, load: Load, room: int) -> list[Request]:
+    """Sockets in one room that follow one answer."""
+    seats = [(number, room) for number in range(load.size)]
+    listening = _sockets(subject, access, seats, load.ramp, load.answer.tokens, KEEP)
+    return [*listening, Request(subject.ask(load.answer, access, room), load.ramp, 0, TRIGGER)]
+
+
+def _sockets(
+    subject: Listener, access: Access | None, seats: Sequence[tuple[int, int]], ramp: float, tokens: int, flags: int
+) -> list[Request]:
+    """Sockets of these users in these rooms, opened evenly over ``ramp`` seconds."""
+    step = ramp / len(seats)
+    opening = [subject.socket(access, *seat) for seat in seats]
+    return [
+        Request(shake, index * step, tokens, flags | WEBSOCKET, message)
+        for index, (shake, message) in enumerate(opening)
+    ]

@@ -3,15 +3,20 @@
  *
  *   client PLAN PORT CORE LIMIT QUIET
  *
- * PLAN is a file of requests, each four little-endian uint32 (microseconds after the start at which it is sent, tokens
- * that it must bring, flags, length of the request) and the request's bytes. LIMIT ends a run that takes longer, in
- * seconds; QUIET ends one in which nothing has arrived for so long. CORE is the core that it stays on, -1 for any.
+ * PLAN is a file of requests, each five little-endian uint32 (microseconds after the start at which it is sent, tokens
+ * that it must bring, flags, length of the request, length of the message) and the bytes of both. LIMIT ends a run that
+ * takes longer, in seconds; QUIET ends one in which nothing has arrived for so long. CORE is the core that it stays on,
+ * -1 for any.
+ *
+ * With flag WEBSOCKET the request is a handshake, and the message is a frame, masked already, that follows it. Such a
+ * stream counts as open once the message is answered, or without one once the handshake is; only tokens count as arrival.
  *
  * Every token carries "~", three digits of its index in the answer and ten digits of the CLOCK_MONOTONIC microsecond at
  * which it was due, modulo 10^10. Latency is arrival minus due, so a source that falls behind counts.
  *
- * With flag HOLD or TRIGGER in the plan the client prints "open" once every other stream has its response header, waits
- * for a line on stdin, then sends the triggers; without triggers it ends at that line. The last line on stdout is JSON.
+ * With flag HOLD or TRIGGER in the plan the client prints "open" once every other stream is open, which over HTTP is when
+ * it has its response header, waits for a line on stdin, then sends the triggers; without triggers it ends at that line.
+ * The last line on stdout is JSON. With flag KEEP in the plan it then waits for another line before it closes anything.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -30,7 +35,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TRIGGER = 1, CLOSE_WHEN_COMPLETE = 2, HOLD = 4 };
+#include "websocket.h"
+
+enum { TRIGGER = 1, CLOSE_WHEN_COMPLETE = 2, HOLD = 4, WEBSOCKET = 8, KEEP = 16 };
 enum { WAITING, CONNECTING, HEADER, BODY, DONE };
 enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_CRLF, CHUNK_TRAILER };
 
@@ -42,10 +49,12 @@ enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_CRLF, CHUNK_TRAILER };
 #define HEADER_MAX 8192
 
 typedef struct {
-    int fd, state, status, chunked;
-    uint32_t expect, flags, length, sent;
+    int fd, state, status, chunked, is_open, is_complete;
+    uint32_t expect, flags, length, sent, message_length;
     int64_t due, first, last;
     char *request;
+    char *message;
+    FrameReader frame;
     char *header;
     int header_length;
     int chunk_state;
@@ -66,7 +75,7 @@ static int stream_count, epoll_fd, finished, opened, waiting_for;
 static Sample *samples;
 static size_t sample_count, sample_room;
 static uint64_t duplicated, disordered, reads_with_tokens, bytes_read;
-static int failed_connects, bad_status;
+static int failed_connects, bad_status, closed_early;
 static int64_t last_activity;
 static char complaint[161];
 
@@ -91,14 +100,31 @@ static void finish(Stream *s) {
     if (s->state == DONE) return;
     if (s->fd >= 0) close(s->fd);
     s->fd = -1;
-    if (s->state < BODY && !(s->flags & TRIGGER)) waiting_for--;
+    if (!s->is_open && !(s->flags & TRIGGER)) waiting_for--;
     s->state = DONE;
-    finished++;
+    finished += !s->is_complete;
+}
+
+static void complain(const char *what, const char *data, int64_t length) {
+    if (!complaint[0]) snprintf(complaint, sizeof complaint, "%s %.*s", what, (int)(length < 120 ? length : 120), data);
+}
+
+/* All its tokens are there. */
+static void complete(Stream *s) {
+    if (s->flags & CLOSE_WHEN_COMPLETE) finish(s);
+    else if (s->flags & KEEP && !s->is_complete) s->is_complete = 1, finished++;
+}
+
+static void now_open(Stream *s) {
+    if (s->is_open || s->flags & TRIGGER) return;
+    s->is_open = 1;
+    opened++;
+    waiting_for--;
 }
 
 static void read_plan(const char *path) {
     FILE *file = fopen(path, "rb");
-    uint32_t head[4];
+    uint32_t head[5];
     if (!file) die(path);
     while (fread(head, sizeof head, 1, file) == 1) {
         streams = realloc(streams, sizeof(Stream) * (stream_count + 1));
@@ -109,8 +135,11 @@ static void read_plan(const char *path) {
         s->expect = head[1];
         s->flags = head[2];
         s->length = head[3];
-        s->request = malloc(s->length);
-        if (s->expect > MAX_TOKENS || fread(s->request, 1, s->length, file) != s->length) die("the plan is broken");
+        s->message_length = head[4];
+        s->request = malloc(s->length + s->message_length);
+        s->message = s->request + s->length;
+        size_t content = s->length + s->message_length;
+        if (s->expect > MAX_TOKENS || fread(s->request, 1, content, file) != content) die("the plan is broken");
         sample_room += s->expect + 16;
         if (!(s->flags & TRIGGER)) waiting_for++;
     }
@@ -171,7 +200,7 @@ static void token(Stream *s, const char *text, int64_t now) {
     if (index != s->next) disordered++;
     s->next = index + 1;
     if (!s->distinct++) s->first = now;
-    s->last = now;
+    s->last = last_activity = now;
     int64_t latency = (now - due) % DUE_MODULUS;
     if (latency < 0) latency += DUE_MODULUS;
     if (latency > DUE_MODULUS / 2) latency -= DUE_MODULUS;
@@ -201,8 +230,11 @@ static void scan(Stream *s, const char *data, int64_t length, int64_t now) {
 }
 
 static void body(Stream *s, const char *data, int64_t length, int64_t now) {
-    if (s->status != 200 && s->status != 201 && s->status != 202 && s->status != 204 && !complaint[0])
-        snprintf(complaint, sizeof complaint, "%d %.*s", s->status, (int)(length < 120 ? length : 120), data);
+    if (s->status < 200 || s->status > 299) {
+        char status[8];
+        snprintf(status, sizeof status, "%d", s->status);
+        complain(status, data, length);
+    }
     if (!s->chunked) {
         scan(s, data, length, now);
         if (s->chunk_left > 0 && (s->chunk_left -= length) <= 0) finish(s);
@@ -232,6 +264,33 @@ static void body(Stream *s, const char *data, int64_t length, int64_t now) {
     }
 }
 
+/* Once the kernel has room for a whole run's requests it has it for these few bytes, too. */
+static void say(Stream *s, const char *frame, int length) {
+    if (write(s->fd, frame, length) != length) complain("a frame could not be sent", "", 0);
+}
+
+static void frames(Stream *s, const char *data, int64_t length, int64_t now) {
+    char answer[MASKED_HEAD + CONTROL_MAX];
+    const char *piece;
+    int64_t size;
+    int kind;
+    while (s->state == BODY && (kind = read_frame(&s->frame, &data, &length, &piece, &size)) != NEED_MORE) {
+        if (kind == TEXT) {
+            if (!s->is_open && memmem(piece, size, "\"error\"", 7)) complain("refused:", piece, size);
+            now_open(s);
+            scan(s, piece, size, now);
+        } else if (kind == PING) {
+            say(s, answer, pong(answer, piece, size));
+        } else if (kind == CLOSE) {
+            char code[8];
+            int value = size < 2 ? 1005 : (uint8_t)piece[0] << 8 | (uint8_t)piece[1];
+            complain("closed by the server:", code, snprintf(code, sizeof code, "%d", value));
+            closed_early++;
+            finish(s);
+        }
+    }
+}
+
 static int header(Stream *s, const char *data, int length) {
     int before = s->header_length, take = HEADER_MAX - 1 - before < length ? HEADER_MAX - 1 - before : length;
     memcpy(s->header + before, data, take);
@@ -248,12 +307,14 @@ static int header(Stream *s, const char *data, int length) {
     int empty = content_length && !s->chunk_left;
     free(s->header);
     s->header = NULL;
-    if (s->status < 200 || s->status > 299) bad_status++;
-    if (!(s->flags & TRIGGER)) {
-        opened++;
-        waiting_for--;
-    }
     s->state = BODY;
+    if (s->flags & WEBSOCKET && s->status == 101) {
+        if (s->message_length) say(s, s->message, s->message_length);
+        else now_open(s);
+        return used;
+    }
+    if (s->status < 200 || s->status > 299) bad_status++;
+    now_open(s);
     if (empty || s->status == 204) finish(s);
     return used;
 }
@@ -265,10 +326,11 @@ static void receive(Stream *s) {
     char *data = buffer;
     if (length < 0 && errno == EAGAIN) return;
     if (length <= 0) {
+        if (s->flags & WEBSOCKET) complain("cut off by the server", "", 0), closed_early++;
         finish(s);
         return;
     }
-    last_activity = now;
+    if (!(s->flags & WEBSOCKET)) last_activity = now;
     bytes_read += length;
     if (s->state == HEADER) {
         int used = header(s, data, length);
@@ -280,9 +342,10 @@ static void receive(Stream *s) {
         if (s->state != BODY || !length) return;
     }
     uint32_t before = s->distinct;
-    body(s, data, length, now);
+    if (s->status == 101) frames(s, data, length, now);
+    else body(s, data, length, now);
     if (s->distinct != before) reads_with_tokens++;
-    if (s->state == BODY && (s->flags & CLOSE_WHEN_COMPLETE) && s->distinct >= s->expect) finish(s);
+    if (s->state == BODY && s->distinct >= s->expect) complete(s);
 }
 
 static int by_value(const void *a, const void *b) {
@@ -308,7 +371,7 @@ static void report(int64_t started, double cpu) {
         if (s->flags & TRIGGER) continue;
         expected += s->expect;
         distinct += s->distinct;
-        unfinished += s->state != DONE;
+        unfinished += s->state != DONE && !s->is_complete;
         if (!s->distinct) {
             never_started += s->expect > 0;
             continue;
@@ -319,8 +382,8 @@ static void report(int64_t started, double cpu) {
         if (s->first < first) first = s->first;
         if (s->last > last) last = s->last;
     }
-    printf("{\"streams\": %d, \"opened\": %d, \"failed_connects\": %d, \"bad_status\": %d, ", stream_count, opened,
-           failed_connects, bad_status);
+    printf("{\"streams\": %d, \"opened\": %d, \"failed_connects\": %d, \"bad_status\": %d, \"closed_early\": %d, ", stream_count,
+           opened, failed_connects, bad_status, closed_early);
     printf("\"expected\": %lu, \"tokens\": %lu, \"duplicated\": %lu, \"disordered\": %lu, ", expected, distinct,
            duplicated, disordered);
     print_spread("ttft", values, firsts);
@@ -347,7 +410,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     read_plan(argv[1]);
-    int port = atoi(argv[2]), core = atoi(argv[3]), next = 0, holding = 0, triggers = 0;
+    int port = atoi(argv[2]), core = atoi(argv[3]), next = 0, holding = 0, keep = 0, triggers = 0;
     int64_t limit = atof(argv[4]) * 1e6, quiet = atof(argv[5]) * 1e6;
     cpu_set_t cores;
     CPU_ZERO(&cores);
@@ -357,6 +420,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < stream_count; i++) {
         holding |= streams[i].flags & (HOLD | TRIGGER);
         triggers += streams[i].flags & TRIGGER ? 1 : 0;
+        keep |= streams[i].flags & KEEP;
     }
     int announced = 0, released = !holding, target = stream_count - triggers;
     int64_t started = now_us() + 20000;
@@ -398,5 +462,8 @@ int main(int argc, char **argv) {
     }
 end:
     report(started, cpu);
+    fflush(stdout);
+    char line[64];
+    if (keep && read(0, line, sizeof line) < 0) die("stdin");
     return 0;
 }

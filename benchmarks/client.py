@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -20,16 +22,22 @@ On Debian and Ubuntu: apt-get install gcc libc6-dev"""
 TRIGGER = 1
 CLOSE_WHEN_COMPLETE = 2
 HOLD = 4
+WEBSOCKET = 8
+KEEP = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of a run: sent ``at`` seconds after the start, answered with ``tokens`` tokens."""
+    """One request of a run: sent ``at`` seconds after the start, answered with ``tokens`` tokens.
+
+    ``message`` follows the content of a WebSocket's handshake once the server has agreed.
+    """
 
     content: bytes
     at: float = 0.0
     tokens: int = 0
     flags: int = 0
+    message: bytes = b""
 
 
 def get(path: str, headers: Sequence[str] = ()) -> bytes:
@@ -40,6 +48,21 @@ def get(path: str, headers: Sequence[str] = ()) -> bytes:
 def post(path: str, headers: Sequence[str] = (), content: bytes = b"") -> bytes:
     """Print a POST request."""
     return _request(f"POST {path}", [*headers, f"Content-Length: {len(content)}"], content)
+
+
+def handshake(path: str, headers: Sequence[str] = ()) -> bytes:
+    """Print a WebSocket handshake as a browser on a page of the site does, without an offer to compress."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    upgrade = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"]
+    return _request(f"GET {path}", [*headers, "Origin: http://127.0.0.1", *upgrade], b"")
+
+
+def text_frame(text: str) -> bytes:
+    """Print a client's WebSocket frame, masked; at most 125 bytes."""
+    payload, mask = text.encode(), os.urandom(4)
+    assert len(payload) < 126
+    masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+    return bytes([0x81, 0x80 | len(payload)]) + mask + masked
 
 
 def _request(call: str, headers: Sequence[str], content: bytes) -> bytes:
@@ -77,22 +100,27 @@ class Client:
         limit: float,
         quiet: float = 20.0,
         on_open: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Send the requests and return what the client measured; ends after ``limit`` or ``quiet`` silent seconds.
 
         ``on_open`` is called once all streams of a plan with TRIGGER or HOLD are open; the triggers are sent after it.
+        ``on_end`` is called when the run is over; streams of a plan with KEEP are closed after it.
         """
         with self._plan(requests) as plan:
             command = [str(self._program), str(plan), str(port), str(self._core), str(limit), str(quiet)]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            try:
-                return self._follow(process, limit, on_open)
-            finally:
-                process.kill()
-                process.communicate()
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+                try:
+                    return self._follow(process, limit, on_open, on_end)
+                finally:
+                    process.kill()
 
     def _follow(
-        self, process: subprocess.Popen[str], limit: float, on_open: Callable[[], None] | None
+        self,
+        process: subprocess.Popen[str],
+        limit: float,
+        on_open: Callable[[], None] | None,
+        on_end: Callable[[], None] | None,
     ) -> dict[str, Any]:
         assert process.stdin
         assert process.stdout
@@ -103,6 +131,9 @@ class Client:
             process.stdin.write("go\n")
             process.stdin.flush()
             line = process.stdout.readline()
+        if on_end:
+            on_end()
+        process.stdin.close()
         if process.wait(limit) or not line.startswith("{"):
             raise SystemExit("The load client failed.")
         measured: dict[str, Any] = json.loads(line)
@@ -114,7 +145,8 @@ class Client:
         ordered = sorted(requests, key=lambda request: (request.flags & TRIGGER, request.at))
         with tempfile.NamedTemporaryFile(dir=self._home, prefix="plan-") as file:
             for request in ordered:
-                head = struct.pack("<4I", int(request.at * 1e6), request.tokens, request.flags, len(request.content))
-                file.write(head + request.content)
+                lengths = len(request.content), len(request.message)
+                head = struct.pack("<5I", int(request.at * 1e6), request.tokens, request.flags, *lengths)
+                file.write(head + request.content + request.message)
             file.flush()
             yield Path(file.name)

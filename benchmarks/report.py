@@ -105,6 +105,40 @@ def requests(results: Results, size: int) -> str:
     return table(["case", *columns], _rows(results, "requests", size, list(columns.values())))
 
 
+def rooms(results: Results, size: int) -> str:
+    """One answer in a room of sockets."""
+    cells = Cells(results, "rooms", size)
+    columns: dict[str, _Cell] = {
+        "deliveries/s": cells.rate,
+        "latency p50 / p99 ms": cells.pair("latency_ms"),
+        "server CPU us/delivery (range)": cells.ranged("server_us"),
+        "PostgreSQL us/delivery": cells.number("database_us", ",.2f"),
+        "Valkey us/delivery": cells.number("layer_us", ",.2f"),
+        "CPU ÷ Channels Pub/Sub": cells.ratio("channels-pubsub"),
+        "CPU ÷ raw queues": cells.ratio("raw-socket"),
+        "tokens/read": cells.number("tokens_per_read", ".2f"),
+        "lost / twice / not stored": cells.lost,
+        "closed early": cells.number("closed_early", ".0f"),
+        "client busy": cells.number("utilisation", ".2f"),
+        "other load, cores": cells.number("other_cores", ".2f"),
+    }
+    return table(["case", *columns], _rows(results, "rooms", size, list(columns.values())))
+
+
+def sockets(results: Results, size: int) -> str:
+    """What an idle socket keeps and costs."""
+    cells = Cells(results, "sockets", size)
+    columns: dict[str, _Cell] = {
+        "KiB per socket (range)": cells.ranged("kib_per_stream"),
+        "threads per socket": cells.number("threads_per_stream", ".2f"),
+        "threads": cells.number("threads", ".0f"),
+        "before, MiB": cells.number("base_mib", ".0f"),
+        "server, share of its core": cells.number("idle_cores", ".3f"),
+        "closed early": cells.number("closed_early", ".0f"),
+    }
+    return table(["case", *columns], _rows(results, "sockets", size, list(columns.values())))
+
+
 def open_streams(results: Results, size: int) -> str:
     """What an open stream keeps."""
     cells = Cells(results, "open", size)

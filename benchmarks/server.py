@@ -95,9 +95,10 @@ class Process:
 
 @contextlib.contextmanager
 def serving(application: str, *, core: int, env: Mapping[str, str]) -> Iterator[Process]:
-    """Serve an ASGI application with one uvicorn worker (uvloop, httptools) pinned to ``core``."""
+    """Serve an ASGI application with one uvicorn worker (uvloop, httptools, wsproto) pinned to ``core``."""
     port = free_port()
-    options = "--loop uvloop --http httptools --no-access-log --log-level warning --timeout-graceful-shutdown 1"
-    command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *options.split()]
+    options = "--loop uvloop --http httptools --ws wsproto --timeout-graceful-shutdown 1"
+    quiet = "--no-access-log --log-level warning"
+    command = [sys.executable, "-m", "uvicorn", application, "--port", str(port), *options.split(), *quiet.split()]
     with Process(command, port=port, core=core, env=env) as process:
         yield process

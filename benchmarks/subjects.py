@@ -16,11 +16,17 @@ TEMPLATES = {"peer": "benchmarks.peers.django_app", "site": "benchmarks.site.pre
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a browser of the site's user would have: cookies, and the conversations that it may write to."""
+    """What a browser of the site's user would have: cookies, and the conversations that it may write to.
+
+    ``seats`` are the sessions of other users: each may enter the conversation of the same number, and all of them both
+    ``rooms``, of which the first is for the warm-up.
+    """
 
     session: str
     csrf: str
     conversations: list[str]
+    seats: list[str]
+    rooms: list[str]
 
     @property
     def headers(self) -> list[str]:
@@ -42,6 +48,8 @@ class Subject:
     env: Mapping[str, str] = field(default_factory=dict)
     #: Cannot keep up beyond the smallest size.
     slow: bool = False
+    #: The channel layer that it uses, a key of ``layers.BACKENDS``.
+    layer: str = ""
 
     def stream(self, answer: Answer, number: int, access: Access | None) -> bytes:
         """The request that opens stream ``number``."""
@@ -72,7 +80,7 @@ class Site(Subject):
         path = f"/llmstream/conversations/{access.conversations[number]}"
         if self.reading:
             return get(f"{path}/events/", access.headers[:1])
-        return post(f"{path}/messages/", access.headers, _prompt(answer))
+        return post(f"{path}/messages/", access.headers, _content(answer))
 
     def viewer(self, access: Access | None) -> bytes:
         assert access
@@ -80,14 +88,10 @@ class Site(Subject):
 
     def start(self, answer: Answer, access: Access | None) -> bytes:
         assert access
-        path = f"/llmstream/conversations/{access.conversations[0]}/messages/"
-        return post(path, access.headers, _prompt(answer)).replace(b"text/event-stream", b"application/json", 1)
+        return prompt(answer, access, access.conversations[0])
 
     def stored(self) -> tuple[str, ...]:
-        count = "SELECT sum(length({0}) - length(replace({0}, '~', ''))) FROM {1}"
-        data = "data::text" if self.engine == "postgres" else "data"
-        in_log = count.format(data, "llmstream_event WHERE type = 'text-delta'")
-        return in_log, count.format("text", "llmstream_message")
+        return stored_tokens(self.engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,21 @@ class Saved(Subject):
         return ("SELECT count(*) FROM bench_token",)
 
 
-def _prompt(answer: Answer) -> bytes:
+def prompt(answer: Answer, access: Access, conversation: str) -> bytes:
+    """The request that sends llmstream a prompt, answered before the answer has begun."""
+    request = post(f"/llmstream/conversations/{conversation}/messages/", access.headers, _content(answer))
+    return request.replace(b"text/event-stream", b"application/json", 1)
+
+
+def stored_tokens(engine: str) -> tuple[str, ...]:
+    """Queries that count the tokens in llmstream's log, and in its messages."""
+    count = "SELECT sum(length({0}) - length(replace({0}, '~', ''))) FROM {1}"
+    data = "data::text" if engine == "postgres" else "data"
+    in_log = count.format(data, "llmstream_event WHERE type = 'text-delta'")
+    return in_log, count.format("text", "llmstream_message")
+
+
+def _content(answer: Answer) -> bytes:
     return json.dumps({"content": answer.query}).encode()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from benchmarks.databases import django_databases
+from benchmarks.layers import channel_layers
 
 SECRET_KEY = "benchmarks"
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -13,6 +14,7 @@ ASGI_APPLICATION = "benchmarks.site.asgi.application"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = django_databases(pool=10)
+CHANNEL_LAYERS = channel_layers()
 
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -45,4 +47,5 @@ LLMSTREAM = {
         },
     },
     "DEFAULT_MODEL": os.environ.get("BENCH_MODEL", "paced"),
+    "BROKER": f"llmstream.brokers.{'channels.ChannelsBroker' if CHANNEL_LAYERS else 'memory.MemoryBroker'}",
 }
