@@ -154,7 +154,8 @@ def write(results: Results, options: argparse.Namespace) -> None:
         print(f"\n## From an OpenAI-compatible upstream, {size} streams\n")
         print(report.streams(results, "upstream", size, (("starlette-sdk", "Starlette + openai"),)))
     for size in results.sizes("rooms"):
-        print(f"\n## {size} sockets in one room, one answer\n\n{report.rooms(results, size)}")
+        print(f"\n## {size} sockets in one room, one answer, {size * _RATE:,.0f} deliveries/s offered\n")
+        print(report.rooms(results, size))
     for size in results.sizes("sockets"):
         print(f"\n## {size} idle sockets, each in a room of its own\n\n{report.sockets(results, size)}")
     print(f"\n## Goals\n\n{goals(results)}\n\n† the streams never all ran at once: the case did not hold this load.")

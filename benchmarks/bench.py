@@ -30,6 +30,8 @@ _ARRIVAL = 5.0
 #: Seconds over which the work for idle sockets is counted, and in which a room may be silent before a run is ended.
 _IDLE = 10.0
 _SILENCE = 10.0
+#: Seconds that a delivery may take before a run is given up: slow is not lost.
+_DELIVERY = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,9 @@ class Bench:
         """Let many sockets in one room follow one answer; what counts begins and ends while all of them are there."""
         with self._serving(subject) as (server, access):
             plan = _room(subject, access, load, ROOM)
-            opening = load.opening_limit + _ARRIVAL
+            patience = load.opening_limit + _ARRIVAL + load.size * load.answer.tokens * _DELIVERY
             return self._measure(
-                subject, server, plan, load, copies=load.size, opening=opening, settle=_ARRIVAL, quiet=_SILENCE
+                subject, server, plan, load, copies=load.size, opening=patience, settle=_ARRIVAL, quiet=_SILENCE
             )
 
     def sockets(self, subject: Listener, load: Load) -> Run:
