@@ -27,8 +27,10 @@ from .subjects import Subject
 _TOKENS, _RATE = 200, 50.0
 #: Longer than any stream is held open.
 _HELD_BACK = 100.0
-_PACKAGES = ("django", "uvicorn", "uvloop", "httptools", "wsproto", "starlette", "channels", "channels-redis", "redis")
-_PACKAGES += ("openai", "aiohttp", "psycopg", "orjson")
+_PACKAGES = (
+    *("django", "uvicorn", "uvloop", "httptools", "wsproto", "starlette", "channels", "channels-redis", "redis"),
+    *("openai", "aiohttp", "psycopg", "orjson"),
+)
 _PARTS = ["answers", "requests", "open", "viewers", "upstream", "rooms", "sockets"]
 _QUICK_PARTS = ["answers", "open", "viewers", "upstream"]
 _QUICK_CASES = ["raw", "django", "starlette-sdk", "llmstream-reader", "llmstream-sqlite", "llmstream-postgres"]

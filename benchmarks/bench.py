@@ -276,7 +276,7 @@ class Bench:
     def _prepared(self, subject: Subject) -> Access | None:
         key = subject.engine, subject.template
         if key not in self._access:
-            arguments = [str(self._conversations)] if subject.template == "site" else []
+            arguments = [str(self._conversations)] if subject.template != "peer" else []
             output = self._engine(subject.engine).prepare(subject.template, TEMPLATES[subject.template], arguments)
             access: Mapping[str, Any] | None = json.loads(output) if output else None
             self._access[key] = Access(**access) if access else None

@@ -57,9 +57,9 @@ def _conversation(access: Access, room: int) -> str:
 _CHANNELS: dict[str, Any] = {
     "application": "benchmarks.peers.channels_app:app",
     "engine": "sqlite",
-    "template": "site",
+    "template": "rooms",
 }
-_SITE: dict[str, Any] = {"application": "benchmarks.site.asgi:application", "template": "site"}
+_SITE: dict[str, Any] = {"application": "benchmarks.site.asgi:application", "template": "rooms"}
 
 RAW = Listener("raw-socket", "raw ASGI", "benchmarks.peers.raw_socket:app")
 PUBSUB = Listener("channels-pubsub", "Channels, Pub/Sub layer", layer="pubsub", **_CHANNELS)

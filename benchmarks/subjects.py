@@ -11,7 +11,11 @@ from .client import get, post
 from .source import Answer
 
 #: Databases that are prepared once, and the module that prepares them.
-TEMPLATES = {"peer": "benchmarks.peers.django_app", "site": "benchmarks.site.prepare"}
+TEMPLATES = {
+    "peer": "benchmarks.peers.django_app",
+    "site": "benchmarks.site.prepare",
+    "rooms": "benchmarks.site.prepare_rooms",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +29,8 @@ class Access:
     session: str
     csrf: str
     conversations: list[str]
-    seats: list[str]
-    rooms: list[str]
+    seats: list[str] = field(default_factory=list)
+    rooms: list[str] = field(default_factory=list)
 
     @property
     def headers(self) -> list[str]:

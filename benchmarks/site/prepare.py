@@ -1,7 +1,6 @@
 """Make the site's database: tables, one user with a session, and as many conversations as the argument says.
 
-Each conversation has a member of its own, and two rooms have all of these members. Prints what a request needs to use
-them, as JSON.
+Prints what a request needs to use them, as JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 import django
 
@@ -22,36 +22,24 @@ from django.contrib.sessions.models import Session  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.middleware.csrf import _get_new_csrf_string  # noqa: E402
 
-from llmstream.models import Conversation, Membership  # noqa: E402
+from llmstream.models import Conversation  # noqa: E402
 
 
-def main() -> None:
-    """Fill the database."""
+def fill(count: int) -> tuple[list[Conversation], dict[str, Any]]:
+    """Fill the database; return the conversations and what a request needs."""
     call_command("migrate", verbosity=0)
-    count = int(sys.argv[1])
     user = get_user_model().objects.create_user("bench")
-    members = get_user_model().objects.bulk_create(
-        User(username=f"viewer {number}", password="!") for number in range(count)
-    )
-    [session, *seats] = [session_of(person) for person in (user, *members)]
-    Session.objects.bulk_create([session, *seats])
+    session = session_of(user)
+    session.save()
     made = Conversation.objects.bulk_create(
         Conversation(owner=user, title=f"Conversation {number}") for number in range(count)
-    )
-    rooms = Conversation.objects.bulk_create(Conversation(owner=user, title=title) for title in ("Warm-up", "Room"))
-    Membership.objects.bulk_create(
-        Membership(conversation=conversation, user=member)
-        for own, member in zip(made, members, strict=True)
-        for conversation in (own, *rooms)
     )
     access = {
         "session": session.session_key,
         "csrf": _get_new_csrf_string(),
         "conversations": [conversation.public_id for conversation in made],
-        "seats": [seat.session_key for seat in seats],
-        "rooms": [room.public_id for room in rooms],
     }
-    print(json.dumps(access))
+    return made, access
 
 
 def session_of(user: User) -> Session:
@@ -68,4 +56,4 @@ def session_of(user: User) -> Session:
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(fill(int(sys.argv[1]))[1]))
