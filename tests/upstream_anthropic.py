@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .upstream_wire import WORDS, Behaviour, Dialect, named_event
@@ -26,6 +27,16 @@ def block_delta(kind: str, index: int = 0, **content: Any) -> dict[str, Any]:
 def block_start(kind: str, index: int = 0, **content: Any) -> dict[str, Any]:
     """Build the start of a content block."""
     return {"type": "content_block_start", "index": index, "content_block": {"type": kind, **content}}
+
+
+def tool_events(index: int, identity: str, name: str, pieces: Sequence[str]) -> list[dict[str, Any]]:
+    """Build the events of a tool call whose input comes in pieces."""
+    return [
+        block_start("tool_use", index, id=identity, name=name, input={}),
+        block_delta("input_json_delta", index, partial_json=""),
+        *(block_delta("input_json_delta", index, partial_json=piece) for piece in pieces),
+        {"type": "content_block_stop", "index": index},
+    ]
 
 
 def message_start() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -28,6 +29,24 @@ def lifecycle(kind: str, status: str = "in_progress", identity: str = "resp_upst
 def text_delta(delta: str) -> dict[str, Any]:
     """Build a piece of the answer."""
     return {"type": "response.output_text.delta", **ITEM, "delta": delta, "logprobs": []}
+
+
+def call_item(identity: str, name: str, arguments: str, status: str = "completed") -> dict[str, Any]:
+    """Build the output item of a function call; the item has an id of its own beside that of the call."""
+    item = {"type": "function_call", "id": f"fc_{identity}", "status": status}
+    return {**item, "call_id": identity, "name": name, "arguments": arguments}
+
+
+def call_events(index: int, identity: str, name: str, pieces: Sequence[str]) -> list[dict[str, Any]]:
+    """Build the events of a function call whose arguments come in pieces."""
+    kind, place = "response.function_call_arguments", {"item_id": f"fc_{identity}", "output_index": index}
+    added, done = call_item(identity, name, "", "in_progress"), call_item(identity, name, "".join(pieces))
+    return [
+        {"type": "response.output_item.added", "output_index": index, "item": added},
+        *({"type": f"{kind}.delta", **place, "delta": piece} for piece in pieces),
+        {"type": f"{kind}.done", **place, "arguments": "".join(pieces)},
+        {"type": "response.output_item.done", "output_index": index, "item": done},
+    ]
 
 
 def figures(tokens: int, reasoning: int = 0) -> dict[str, Any]:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import anthropic
 import httpx2
 
-from .base import ChatMessage, ProviderPart, ProviderRequest
+from .base import ProviderPart, ProviderRequest
 from .event_reader import read_answer
 from .http_client import HTTPClients
 from .message_events import MessageEvents
+from .message_turns import message_request
 from .sdk_provider import ErrorClasses, SDKProvider
 
 _ERRORS: Final = ErrorClasses(
     anthropic.AnthropicError, anthropic.APIStatusError, anthropic.APITimeoutError, anthropic.APIConnectionError
 )
-#: The API wants a limit with every call; every model that it offers takes this one.
-_MAX_TOKENS: Final = 8192
 
 
 class AnthropicProvider(SDKProvider[anthropic.AsyncAnthropic]):
@@ -31,7 +30,8 @@ class AnthropicProvider(SDKProvider[anthropic.AsyncAnthropic]):
     times again when the service cannot be reached or is failing, as long as nothing has come; a service that asks to
     wait longer than ``max_retry_wait`` is not tried again but reported. ``read_timeout`` is the longest wait for bytes,
     the first ones included. With ``trust_env`` a proxy that the environment names is used. An answer has at most 8192
-    tokens unless the call's parameters have a ``max_tokens``.
+    tokens unless the call's parameters have a ``max_tokens``. Calls with the results of tools go without ``thinking``
+    that has a budget, which the service would want to see again.
     """
 
     def __init__(
@@ -80,25 +80,12 @@ class AnthropicProvider(SDKProvider[anthropic.AsyncAnthropic]):
 
 
 def _post(request: ProviderRequest, client: anthropic.AsyncAnthropic) -> Awaitable[object]:
-    body: dict[str, Any] = {
-        "max_tokens": _MAX_TOKENS,
-        **request.options,
-        "model": request.model,
-        "messages": [_turn(message) for message in request.messages if message.role != "system"],
-        "stream": True,
-    }
-    if system := "\n\n".join(message.content for message in request.messages if message.role == "system"):
-        body["system"] = system
     # The untyped call: the typed one copies every message of the history through its schema.
     return client.post(
         "/v1/messages",
         cast_to=httpx2.Response,
-        body=body,
+        body=message_request(request),
         options={"headers": {"Accept-Encoding": "identity", "X-Client-Request-Id": request.generation}},
         stream=True,
         stream_cls=anthropic.AsyncStream[object],
     )
-
-
-def _turn(message: ChatMessage) -> dict[str, str]:
-    return {"role": "assistant" if message.role == "assistant" else "user", "content": message.content}

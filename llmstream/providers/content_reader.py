@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import orjson
 from google.genai import types
 
-from .base import Finish, Keepalive, ProviderPart, ReasoningDelta, RefusalDelta, ResponseStarted, Usage
+from ..exceptions import ProviderMalformed
+from .base import Finish, Keepalive, ProviderPart, ReasoningDelta, RefusalDelta, ResponseStarted, ToolCall, Usage
 
 _CONTENT_FILTER: Final = "content_filter"
 #: Google's words for reasons that have a name in Chat Completions.
@@ -27,11 +29,11 @@ _REASONS: Final = {
 class ContentReader:
     """Turns the chunks of one answer into provider parts; ``finished`` is set by a finish reason."""
 
-    __slots__ = ("_called", "_parts", "_started", "_usage", "finished")
+    __slots__ = ("_calls", "_parts", "_started", "_usage", "finished")
 
     def __init__(self) -> None:
         self.finished = False
-        self._called = False
+        self._calls: list[ToolCall] = []
         self._started = False
         self._usage: Usage | None = None
         self._parts: list[ProviderPart] = []
@@ -57,9 +59,15 @@ class ContentReader:
         return parts or [Keepalive()]
 
     def _part(self, part: types.Part) -> None:
-        self._called |= part.function_call is not None
+        if part.function_call:
+            self._call(part.function_call)
         if part.text:
             self._parts.append(ReasoningDelta(part.text) if part.thought else part.text)
+
+    def _call(self, call: types.FunctionCall) -> None:
+        if not call.name or call.partial_args or call.will_continue:
+            raise ProviderMalformed  # Calls come whole unless a call's parameters ask for pieces.
+        self._calls.append(ToolCall(call.id or "", call.name, orjson.dumps(call.args or {}).decode()))
 
     def _feedback(self, feedback: types.GenerateContentResponsePromptFeedback) -> None:
         """Read why a prompt was not answered at all."""
@@ -72,7 +80,7 @@ class ContentReader:
     def _finish(self, reason: str) -> None:
         self.finished = True
         word = _REASONS.get(reason, reason.lower())
-        self._parts.append(Finish("tool_calls" if word == "stop" and self._called else word))
+        self._parts += [*self._calls, Finish("tool_calls" if word == "stop" and self._calls else word)]
 
 
 def _usage(usage: types.GenerateContentResponseUsageMetadata) -> Usage:

@@ -26,6 +26,7 @@ from ..exceptions import (
 )
 from .base import Provider, ProviderPart, ProviderRequest
 from .content_reader import ContentReader
+from .content_turns import content_arguments
 from .failures import retry_after_ms, status_failure
 from .http_client import HTTPClients
 from .per_loop import PerLoop
@@ -107,7 +108,7 @@ class GeminiProvider(Provider):
         """Yield the parts of one answer; see ``Provider.stream``."""
         reader = ContentReader()
         opened: list[httpx2.Response] = []
-        chunks = await self._client.aio.models.generate_content_stream(**_arguments(request))
+        chunks = await self._client.aio.models.generate_content_stream(**content_arguments(request))
         try:
             async with aclosing(cast(AsyncGenerator[types.GenerateContentResponse, None], chunks)):
                 while (chunk := await _next(request, chunks, reader, opened)) is not None:
@@ -138,26 +139,6 @@ class _LoopClient(httpx2.AsyncClient):
         response = await client.send(request, **options)
         _OPENED.get().append(response)
         return response
-
-
-def _arguments(request: ProviderRequest) -> dict[str, Any]:
-    system = "\n\n".join(message.content for message in request.messages if message.role == "system")
-    return {
-        "model": request.model,
-        "contents": [
-            types.Content(
-                role="model" if message.role == "assistant" else "user", parts=[types.Part(text=message.content)]
-            )
-            for message in request.messages
-            if message.role != "system"
-        ],
-        "config": types.GenerateContentConfig(
-            **{"system_instruction": system or None, **request.options},
-            http_options=types.HttpOptions(
-                headers={"Accept-Encoding": "identity", "X-Client-Request-Id": request.generation}
-            ),
-        ),
-    }
 
 
 async def _next(

@@ -17,6 +17,7 @@ from .base import ProviderPart, ProviderRequest, ResumableProvider
 from .event_reader import read_answer
 from .openai_service import OpenAIService
 from .response_events import ResponseEvents
+from .response_input import response_request
 
 logger = logging.getLogger("llmstream.providers")
 
@@ -68,12 +69,7 @@ class OpenAIResponsesProvider(OpenAIService, ResumableProvider):
         await super().aclose()
 
     async def _open(self, request: ProviderRequest) -> httpx2.Response:
-        body: dict[str, Any] = {
-            **request.options,
-            "model": request.model,
-            "input": [{"role": message.role, "content": message.content} for message in request.messages],
-            "stream": True,
-        }
+        body = response_request(request)
         if self._background:
             body["background"] = True
 

@@ -9,10 +9,13 @@ from ..exceptions import ProviderTruncated
 from .base import Cursor, Finish, ProviderPart, RefusalDelta, ResponseStarted, Usage
 from .event_reader import EventReader, checked
 from .failures import stream_failure
+from .tool_fragments import ToolFragments
 
 #: Words of the Responses API for reasons that have a name in Chat Completions.
 _REASONS: Final = {"max_output_tokens": "length"}
-_TOOL_CALLS: Final = frozenset({"function_call", "custom_tool_call"})
+_FUNCTION_CALL: Final = "function_call"
+_TOOL_CALLS: Final = frozenset({_FUNCTION_CALL, "custom_tool_call"})
+_COMPLETED: Final = frozenset({"stop", "tool_calls"})
 _BETWEEN_SUMMARIES: Final = "\n\n"
 
 
@@ -23,13 +26,14 @@ class ResponseEvents(EventReader):
     the service has said that the response is over.
     """
 
-    __slots__ = ("_cursors", "_summary", "cursor", "ended", "response_id")
+    __slots__ = ("_calls", "_cursors", "_summary", "cursor", "ended", "response_id")
 
     def __init__(self, *, cursors: bool = False, response_id: str = "", cursor: int = -1) -> None:
         super().__init__()
         self.response_id = response_id
         self.cursor = cursor
         self.ended = False
+        self._calls = ToolFragments()
         self._cursors = cursors
         self._summary = False
 
@@ -69,6 +73,26 @@ class ResponseEvents(EventReader):
     def _next_content(self, event: dict[str, Any]) -> None:
         self._summary = False
 
+    def _item(self, event: dict[str, Any]) -> None:
+        self._call(event["output_index"], event["item"])
+
+    def _call(self, index: int, item: dict[str, Any]) -> None:
+        if item.get("type") == _FUNCTION_CALL:
+            self._calls.put(index, str(item["call_id"]), str(item["name"]), checked(item.get("arguments") or ""))
+
+    def _recall(self, output: Sequence[dict[str, Any]]) -> None:
+        """Take the calls from the response itself, since reading may have begun after one or in the middle of it."""
+        if calls := [item for item in output if item.get("type") == _FUNCTION_CALL]:
+            self._calls = ToolFragments()
+            for index, item in enumerate(calls):
+                self._call(index, item)
+
+    def _arguments(self, event: dict[str, Any]) -> None:
+        self._calls.add([{"index": event["output_index"], "function": {"arguments": checked(event["delta"])}}])
+
+    def _all_arguments(self, event: dict[str, Any]) -> None:
+        self._calls.put(event["output_index"], "", "", checked(event["arguments"]))
+
     def _start(self, event: dict[str, Any]) -> None:
         if not self.response_id and (identity := event["response"].get("id")):
             self.response_id = str(identity)
@@ -85,7 +109,10 @@ class ResponseEvents(EventReader):
         if event["type"] == "response.cancelled":
             raise ProviderTruncated
         self.finished = True
-        self._parts.append(Finish(_reason(response)))
+        self._recall(response.get("output") or ())
+        reason = _reason(response)
+        calls = self._calls.take(cut=reason not in _COMPLETED)
+        self._parts += [*calls, Finish("tool_calls" if calls and reason == "stop" else reason)]
 
     def _error(self, event: dict[str, Any]) -> None:
         self.done = True
@@ -101,6 +128,10 @@ _ACTS: Final[Mapping[str, Callable[[ResponseEvents, dict[str, Any]], None]]] = {
     "response.reasoning_summary_text.delta": ResponseEvents._thought,
     "response.reasoning_summary_part.added": ResponseEvents._next_summary,
     "response.content_part.added": ResponseEvents._next_content,
+    "response.output_item.added": ResponseEvents._item,
+    "response.output_item.done": ResponseEvents._item,
+    "response.function_call_arguments.delta": ResponseEvents._arguments,
+    "response.function_call_arguments.done": ResponseEvents._all_arguments,
     "response.completed": ResponseEvents._end,
     "response.incomplete": ResponseEvents._end,
     "response.failed": ResponseEvents._end,

@@ -1,4 +1,4 @@
-"""Tool calls put together from the fragments in which a Chat Completions stream carries them."""
+"""Tool calls put together from the fragments in which a stream carries them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import orjson
 
 from ..exceptions import ProviderMalformed
 from .base import ToolCall
+from .json_object import json_object
 
 #: Longest arguments of one stream's calls together.
 _MOST_CHARS = 1_000_000
@@ -24,19 +25,15 @@ class _Call:
     @property
     def whole(self) -> bool:
         """Whether the arguments are a JSON object already."""
-        if not self.arguments.endswith("}"):
-            return False
-        try:
-            return isinstance(orjson.loads(self.arguments), dict)
-        except orjson.JSONDecodeError:
-            return False
+        return self.arguments.endswith("}") and json_object(self.arguments) is not None
 
 
 class ToolFragments:
     """The calls of one stream.
 
-    A fragment belongs to the call of its ``index``. Services deviate: they leave the index or the id out, repeat id and
-    name in every fragment, send a whole call at once or once more, or give every call the same index.
+    A fragment has the form of Chat Completions' and belongs to the call of its ``index``. Services deviate: they leave
+    the index or the id out, repeat id and name in every fragment, send a whole call at once or once more, or give every
+    call the same index.
     """
 
     __slots__ = ("_by_index", "_calls", "_chars")
@@ -59,6 +56,18 @@ class ToolFragments:
             call.id, call.name = call.id or given.id, call.name or given.name
             if not (call.whole and arguments == call.arguments):
                 call.arguments += arguments
+
+    def put(self, index: int, identity: str, name: str, arguments: str) -> None:
+        """Take a call as it is in the end, whatever its fragments have come to; what is empty changes nothing.
+
+        Raises ProviderMalformed when its arguments are too long.
+        """
+        if len(arguments) > _MOST_CHARS:
+            raise ProviderMalformed
+        given = _Call(identity, name, arguments)
+        call = self._find(index, given)
+        call.id, call.name = identity or call.id, name or call.name
+        call.arguments = arguments or call.arguments
 
     def take(self, *, cut: bool = False) -> list[ToolCall]:
         """Return the calls and forget them; when the model was ``cut`` short, only those that are whole."""

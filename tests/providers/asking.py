@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from llmstream.exceptions import ProviderError
-from llmstream.providers import ChatMessage, Keepalive, Provider, ProviderPart, ProviderRequest
+from llmstream.providers import ChatMessage, Keepalive, Provider, ProviderPart, ProviderRequest, ToolSpec
 
 SECRET = "secret"  # Every error text of the fake service and the key contain it.
 PROMPT = (ChatMessage("system", "Be brief."), ChatMessage("user", "Say something."))
@@ -16,6 +17,15 @@ PROMPT = (ChatMessage("system", "Be brief."), ChatMessage("user", "Say something
 def request(model: str = "", *messages: ChatMessage, **options: Any) -> ProviderRequest:
     """Build a call; the prompt is ``PROMPT`` unless messages are given."""
     return ProviderRequest("generation-1", model, messages or PROMPT, options)
+
+
+async def ask_with_tools(
+    provider: Provider, *messages: ChatMessage, specs: Sequence[ToolSpec] = (), **options: Any
+) -> list[ProviderPart]:
+    """Return all parts of the answer of the model ``script``, which may ask for tools."""
+    asked = replace(request("script", *messages, **options), tools=specs)
+    async with aclosing(provider.stream(asked)) as parts:
+        return [part async for part in parts]
 
 
 async def ask(provider: Provider, model: str = "", *messages: ChatMessage, **options: Any) -> list[ProviderPart]:

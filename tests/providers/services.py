@@ -37,8 +37,12 @@ class Service:
 
     def make(self, upstream: Upstream, **options: Any) -> Provider:
         """Return a provider that asks ``upstream`` and, unless told otherwise, tries nothing twice."""
+        return self.provider(**{**self.options(upstream), **options})
+
+    def options(self, upstream: Upstream) -> dict[str, Any]:
+        """Return the options of a provider that asks ``upstream`` and tries nothing twice."""
         url = upstream.url if self.dialect.__class__ is Responses else upstream.root
-        return self.provider(**{"base_url": url, "api_key": KEY, "max_retries": 0, **options})
+        return {"base_url": url, "api_key": KEY, "max_retries": 0}
 
     def model(self, behaviour: str) -> str:
         """Return the model that behaves so."""

@@ -117,21 +117,20 @@ async def test_a_prompt_that_is_blocked_has_no_answer(
     assert of_type(parts, Usage) == [Usage(3, 0)]
 
 
-async def test_tool_calls_and_other_parts_do_no_harm(upstream: Upstream, provider: GeminiProvider) -> None:
+async def test_other_parts_do_no_harm(upstream: Upstream, provider: GeminiProvider) -> None:
     script(
         upstream,
         content({"text": "hm", "thought": True, "thoughtSignature": "eHl6"}),
         content({"executableCode": {"language": "PYTHON", "code": "1"}}),
         content({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}, {"text": "It "}, {"text": "is"}),
         content({"inlineData": {"mimeType": "image/png", "data": "AAAA"}}),
-        content({"functionCall": {"name": "look", "args": {"a": 1}}}),
         {"candidates": [{"index": 0}], "unheardOf": True},
         content({"text": ""}, finish="STOP", groundingMetadata={"webSearchQueries": ["a"]}),
     )
     parts = await ask(provider, "script")
     assert of_type(parts, ReasoningDelta) == [ReasoningDelta("hm")]
     assert text(parts) == "It is"
-    assert of_type(parts, Finish) == [Finish("tool_calls")]
+    assert of_type(parts, Finish) == [Finish("stop")]
 
 
 async def test_figures_come_as_they_grow(upstream: Upstream, provider: GeminiProvider) -> None:

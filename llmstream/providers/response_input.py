@@ -1,0 +1,43 @@
+"""History and tools as the Responses API takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .base import ChatMessage, ProviderRequest, ToolSpec
+
+
+def response_request(request: ProviderRequest) -> dict[str, Any]:
+    """Return the body of a streaming call."""
+    body: dict[str, Any] = {
+        **request.options,
+        "model": request.model,
+        "input": [item for message in request.messages for item in _items(message)],
+        "stream": True,
+    }
+    if request.tools:
+        body["tools"] = [*body.get("tools", ()), *map(_tool, request.tools)]
+    return body
+
+
+def _items(message: ChatMessage) -> Iterator[dict[str, Any]]:
+    """Yield a turn's items, which have no ids: an item with one needs the reasoning beside it that led to it."""
+    if message.role == "tool":
+        yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": message.content}
+        return
+    if message.content or not message.tool_calls:
+        yield {"role": message.role, "content": message.content}
+    for call in message.tool_calls:
+        yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
+
+
+def _tool(spec: ToolSpec) -> dict[str, Any]:
+    # This API would be strict by itself, and strict schemas have no optional arguments.
+    return {
+        "type": "function",
+        "name": spec.name,
+        "description": spec.description,
+        "parameters": spec.parameters,
+        "strict": False,
+    }
