@@ -108,11 +108,11 @@ class ResponseEvents(EventReader):
             raise stream_failure(response.get("error"))
         if event["type"] == "response.cancelled":
             raise ProviderTruncated
-        self.finished = True
         self._recall(response.get("output") or ())
         reason = _reason(response)
         calls = self._calls.take(cut=reason not in _COMPLETED)
         self._parts += [*calls, Finish("tool_calls" if calls and reason == "stop" else reason)]
+        self.finished = True
 
     def _error(self, event: dict[str, Any]) -> None:
         self.done = True

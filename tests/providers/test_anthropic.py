@@ -208,6 +208,8 @@ async def test_a_whole_message_is_no_stream(provider: AnthropicProvider) -> None
         block_delta("text_delta", text=5),
         block_delta("thinking_delta", thinking={}) | {"delta": {"type": "thinking_delta", "thinking": {"a": 1}}},
         {"type": "content_block_delta", "delta": []},
+        block_delta("input_json_delta", partial_json={"a": 1}),
+        block_start("tool_use", id="toolu_1", input={}),
         {"type": "message_delta", "usage": {}},
         {**message_delta(), "usage": {"output_tokens": "many"}},
         message_delta("refusal", stop_details={"explanation": 5}),
