@@ -143,7 +143,7 @@ class Run:
         calls = ToolCalls(self.claim, self._teller, tools)
         answer = self._ending.answer
         self._asked = [calls.again(part) for part in answer.open_calls if part["approval"]]
-        going_on = bool(answer.next_part)
+        going_on = bool(answer.next_part or answer.calls)
         while True:
             if self._asked and not await self._use_tools(calls):
                 return

@@ -69,6 +69,22 @@ async def test_a_model_that_has_just_finished_is_asked_once_more(running: Engine
     assert told[-6:] == ["text-delta", "usage", "steer-accepted", "text-delta", "usage", "message-end"]
 
 
+async def test_a_model_that_has_said_nothing_gets_the_message_too(running: Engine) -> None:
+    upstream = Upstream()
+    with site(upstream):
+        sent = await asked(running)
+        await within(upstream.called.wait())
+        await run_db(steer, sent.generation.pk, "And then?", None)
+        upstream.finish()
+        await within(upstream.closed.wait())
+        upstream.say("Now.")
+        upstream.finish()
+        generation = await ended(sent.generation)
+        await run_db(check_log, sent.conversation)
+    assert [turn.content for turn in upstream.requests[1].messages] == ["Hi", "And then?"]
+    assert [part["type"] for part in generation.message.parts] == ["steer", "text"]
+
+
 async def test_a_message_for_every_call_is_taken_until_the_steps_are_up(running: Engine) -> None:
     calls: list[ProviderRequest] = []
 
