@@ -7,6 +7,7 @@ and their fields are the same over every transport; see the reference in ``docs/
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
 import string
@@ -44,6 +45,8 @@ PART_KINDS: Final = {TEXT_DELTA: "text", REASONING_DELTA: "reasoning"}
 PUBLIC_ID_LENGTH: Final = 22
 PUBLIC_ID_PATTERN: Final = r"[A-Za-z0-9]{22}"
 EVENT_ID_MAX_LENGTH: Final = 64
+#: Arrays and objects around a piece of JSON data in a snapshot, a frame or a recording, and some more.
+_LEVELS_AROUND: Final = 16
 _ALPHABET: Final = string.ascii_letters + string.digits
 # 61 bits more than the digits take, so that each is as likely as any other.
 _ID_BYTES: Final = 24
@@ -86,6 +89,18 @@ def encode(event: WireEvent) -> bytes:
     return orjson.dumps(event)
 
 
+class WireDecoder(json.JSONDecoder):
+    """Reads stored JSON as it was written: PostgreSQL gives 1e25 back as an integer, which no event may have."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "parse_int": _number})
+
+
+def _number(text: str) -> float:
+    number = int(text)
+    return number if -(1 << 63) <= number < 1 << 64 else float(number)
+
+
 def clean_text(text: str) -> str:
     """Replace what no database and no UTF-8 stream can carry (NUL, lone surrogates) by U+FFFD."""
     if "\0" in text:
@@ -98,15 +113,24 @@ def clean_text(text: str) -> str:
 
 
 def clean_json(value: Any) -> Any:
-    """Return JSON data with every text cleaned as by ``clean_text``; raises TypeError when it is no JSON."""
+    """Return JSON data with every text cleaned as by ``clean_text``; raises TypeError for no JSON, or too deep."""
     try:
-        if b"\\u0000" not in orjson.dumps(value):
+        if b"\\u0000" not in orjson.dumps(_surrounded(value)):
             return value
     except orjson.JSONEncodeError:
         pass  # of lone surrogates, or of what cleaning does not help
-    cleaned = _cleaned(value)
-    orjson.dumps(cleaned)
+    try:
+        cleaned = _cleaned(value)
+    except RecursionError:
+        raise TypeError("This is too deep for JSON.") from None
+    orjson.dumps(_surrounded(cleaned))
     return cleaned
+
+
+def _surrounded(value: Any) -> Any:
+    for _ in range(_LEVELS_AROUND):
+        value = [value]
+    return value
 
 
 def _cleaned(value: Any) -> Any:

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from .events import PUBLIC_ID_LENGTH, EventId, new_public_id
+from .events import PUBLIC_ID_LENGTH, EventId, WireDecoder, new_public_id
 from .tool_call import ToolCall as ToolCall
 
 
@@ -141,7 +141,7 @@ class Message(models.Model):
     parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="replies")
     role = models.CharField(_("role"), max_length=10, choices=Role)
     status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.COMPLETED)
-    parts = models.JSONField(_("parts"), default=list, blank=True)
+    parts = models.JSONField(_("parts"), decoder=WireDecoder, default=list, blank=True)
     text = models.TextField(_("text"), blank=True)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("author")
@@ -260,7 +260,7 @@ class Event(models.Model):
         Generation, models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
     )
     type = models.CharField(max_length=40)
-    data = models.JSONField()
+    data = models.JSONField(decoder=WireDecoder)
     created_at = models.DateTimeField()
 
     class Meta:

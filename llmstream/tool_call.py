@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from .events import WireDecoder
+
 
 class ToolCall(models.Model):
     """A tool that a model has asked for, and what became of it.
@@ -31,9 +33,9 @@ class ToolCall(models.Model):
     generation = models.ForeignKey("llmstream.Generation", models.CASCADE, related_name="tool_calls")
     call = models.CharField(_("call"), max_length=64)
     tool = models.CharField(_("tool"), max_length=64)
-    input = models.JSONField(_("input"), null=True)
+    input = models.JSONField(_("input"), decoder=WireDecoder, null=True)
     status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.RUNNING)
-    output = models.JSONField(_("output"), null=True, blank=True)
+    output = models.JSONField(_("output"), decoder=WireDecoder, null=True, blank=True)
     error = models.CharField(_("error"), max_length=60, blank=True)
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     approved = models.BooleanField(_("approved"), null=True, blank=True)

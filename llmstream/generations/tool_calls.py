@@ -110,7 +110,7 @@ class ToolCalls:
                 raise call.error or ToolUnknown()
             output = checked_json(await self._call(call, call.tool))
         except ToolError as error:
-            self._returned(call, error=tool_error_object(error))
+            self._returned(call, error=clean_json(tool_error_object(error)))
         else:
             self._returned(call, output=output)
 
@@ -148,11 +148,14 @@ class ToolCalls:
 
     def _returned(self, call: Call, **result: Any) -> None:
         store = partial(_store_result, self._claim.generation, call.id, result)
-        self._teller.tell_and_store(store, TOOL_RESULT, call=call.id, tool=call.name, **clean_json(result))
+        self._teller.tell_and_store(store, TOOL_RESULT, call=call.id, tool=call.name, **result)
 
 
 async def _invoke(call: Callable[[], Any], function: Callable[..., Any]) -> Any:
-    return await call() if inspect.iscoroutinefunction(function) else await run_in_thread(call)
+    try:
+        return await call() if inspect.iscoroutinefunction(function) else await run_in_thread(call)
+    except SystemExit as error:  # of a command line, say; it would end the event loop, and the server with it
+        raise RuntimeError("The tool has tried to end the process.") from error
 
 
 def _heard_out(task: asyncio.Task[Any]) -> None:
@@ -168,7 +171,7 @@ def _input(arguments: str) -> tuple[Any, ToolError | None]:
         return None, ToolInvalidInput("The tool's input is too large.")
     try:
         return clean_json(orjson.loads(arguments or "{}")), None
-    except orjson.JSONDecodeError:
+    except (orjson.JSONDecodeError, TypeError):  # the latter when it is deeper than it can be written again
         return arguments, ToolInvalidInput("The tool's input is no JSON.")
 
 

@@ -154,7 +154,12 @@ class Migration(migrations.Migration):
                         verbose_name="status",
                     ),
                 ),
-                ("parts", models.JSONField(blank=True, default=list, verbose_name="parts")),
+                (
+                    "parts",
+                    models.JSONField(
+                        decoder=llmstream.events.WireDecoder, blank=True, default=list, verbose_name="parts"
+                    ),
+                ),
                 ("text", models.TextField(blank=True, verbose_name="text")),
                 ("client_id", models.CharField(blank=True, editable=False, max_length=128, verbose_name="client id")),
                 ("first_seq", models.PositiveBigIntegerField(editable=False)),
@@ -318,7 +323,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("call", models.CharField(max_length=64, verbose_name="call")),
                 ("tool", models.CharField(max_length=64, verbose_name="tool")),
-                ("input", models.JSONField(null=True, verbose_name="input")),
+                ("input", models.JSONField(decoder=llmstream.events.WireDecoder, null=True, verbose_name="input")),
                 (
                     "status",
                     models.CharField(
@@ -336,7 +341,12 @@ class Migration(migrations.Migration):
                         verbose_name="status",
                     ),
                 ),
-                ("output", models.JSONField(blank=True, null=True, verbose_name="output")),
+                (
+                    "output",
+                    models.JSONField(
+                        decoder=llmstream.events.WireDecoder, blank=True, null=True, verbose_name="output"
+                    ),
+                ),
                 ("error", models.CharField(blank=True, max_length=60, verbose_name="error")),
                 ("expires_at", models.DateTimeField(blank=True, null=True, verbose_name="expires at")),
                 ("approved", models.BooleanField(blank=True, null=True, verbose_name="approved")),
@@ -424,7 +434,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("seq", models.PositiveBigIntegerField()),
                 ("type", models.CharField(max_length=40)),
-                ("data", models.JSONField()),
+                ("data", models.JSONField(decoder=llmstream.events.WireDecoder)),
                 ("created_at", models.DateTimeField()),
                 (
                     "conversation",

@@ -91,6 +91,32 @@ async def odd() -> object:
     return object()
 
 
+@tool
+async def give() -> float:
+    """Return a large number."""
+    return 1e30
+
+
+@tool
+async def endless() -> dict[str, Any]:
+    """Return what has no end."""
+    found: dict[str, Any] = {}
+    found["found"] = found
+    return found
+
+
+@tool
+async def leave() -> None:
+    """Do what a command line does with arguments that it does not take."""
+    raise SystemExit(2)
+
+
+@tool
+def leave_thread() -> None:
+    """Do the same in a thread."""
+    raise SystemExit(2)
+
+
 def tools(*names: str) -> list[str]:
     """Return the paths of tools here."""
     return [f"{HERE}.{name}" for name in names]

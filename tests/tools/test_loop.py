@@ -11,15 +11,19 @@ import pytest
 from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.generations.endings import stop
-from llmstream.models import Generation, ToolCall, UsageRecord
+from llmstream.models import Conversation, Generation, ToolCall, UsageRecord
 from llmstream.providers.base import Finish, ProviderRequest
 from llmstream.providers.base import ToolCall as Asked
+from llmstream.snapshot import state
 from tests.support import ask_in, asked, check_log, ended, site, stored_one, text_of, types, until, user
 from tests.tools.site import CANCELLED, agent, order, orders
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
-ALL = ("add", "fail", "report", "wipe", "pay", "count_users", "hang", "big", "odd")
+ALL = (
+    *("add", "fail", "report", "wipe", "pay", "count_users", "hang", "big", "odd"),
+    *("endless", "leave", "leave_thread"),
+)
 
 
 class Recorded:
@@ -99,6 +103,12 @@ def ledger(generation: Generation) -> list[tuple[int, int, bool]]:
         ("hang", {}, "tool_timeout"),
         ("big", {"size": 100_000}, "tool_failed"),
         ("odd", {}, "tool_failed"),
+        ("add", '{"a": ' + "[" * 251 + "]" * 251 + ', "b": 1}', "tool_invalid_input"),
+        ("add", '{"a": ' + "[" * 300 + "]" * 300 + ', "b": 1}', "tool_invalid_input"),
+        ("add", '{"a": ' + "[" * 900 + "]" * 900 + ', "b": 1}', "tool_invalid_input"),
+        ("endless", {}, "tool_failed"),
+        ("leave", {}, "tool_failed"),
+        ("leave_thread", {}, "tool_failed"),
     ],
 )
 async def test_a_call_that_cannot_be_made_fails_by_itself(running: Engine, name: str, given: Any, code: str) -> None:
@@ -106,6 +116,7 @@ async def test_a_call_that_cannot_be_made_fails_by_itself(running: Engine, name:
         sent = await asked(running, order([(name, given), ("add", {"a": 1, "b": 1})]))
         generation = await ended(sent.generation)
         await run_db(check_log, sent.conversation)
+        assert orjson.dumps(await run_db(state, generation.conversation))
     assert generation.status == "completed"
     assert results(generation.message.parts) == [code, 2]
     rows = await run_db(lambda: list(ToolCall.objects.order_by("pk").values_list("status", "error")))
@@ -196,3 +207,15 @@ async def test_the_next_prompt_s_history_has_the_tools_in_it(running: Engine) ->
     assert [turn.role for turn in turns] == ["user", "assistant", "tool", "assistant", "user"]
     assert turns[1].tool_calls[0] == Asked("call_0_0", "add", '{"a":1,"b":2}')
     assert (turns[2].content, turns[3].content) == ("3", "Step 2. Done.")
+
+
+async def test_numbers_beyond_64_bits_leave_the_conversation_readable(running: Engine) -> None:
+    with site(models={"default": agent("add", "give")}):
+        sent = await asked(running, order([("add", '{"a": 1e25, "b": 100000000000000000000}'), ("give", {})]))
+        generation = await ended(sent.generation)
+        found = await run_db(Conversation.objects.get, pk=sent.conversation.pk)
+        shown = orjson.loads(orjson.dumps(await run_db(state, found)))
+        assert shown["messages"][1]["parts"][2]["output"] == 1e30
+        assert shown["messages"][1]["parts"][1]["input"] == {"a": 1e25, "b": 1e20}
+        assert (await ended((await ask_in(running, found, order())).generation)).status == "completed"
+    assert generation.status == "completed"
