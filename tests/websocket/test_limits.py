@@ -43,6 +43,16 @@ async def test_the_frames_of_all_sockets_of_a_user_count_together(running: Engin
             assert (await bob.ask("ping"))["type"] == "pong"
 
 
+async def test_coming_back_does_not_fill_the_bucket(running: Engine) -> None:
+    with site(FRAMES_PER_SECOND=0.001, FRAME_BURST=3):
+        async with visit() as ann:
+            for _ in range(3):
+                await ann.ask("ping")
+        async with visit() as again:
+            await again.send("ping")
+            assert await again.closed() == 4129
+
+
 async def test_the_bucket_fills_again(running: Engine) -> None:
     with site(FRAMES_PER_SECOND=200.0, FRAME_BURST=2):
         async with visit() as ann:
