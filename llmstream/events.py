@@ -45,6 +45,8 @@ PART_KINDS: Final = {TEXT_DELTA: "text", REASONING_DELTA: "reasoning"}
 PUBLIC_ID_LENGTH: Final = 22
 PUBLIC_ID_PATTERN: Final = r"[A-Za-z0-9]{22}"
 EVENT_ID_MAX_LENGTH: Final = 64
+#: Ids of tool calls, ours and those that providers give.
+CALL_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 #: Arrays and objects around a piece of JSON data in a snapshot, a frame or a recording, and some more.
 _LEVELS_AROUND: Final = 16
 _ALPHABET: Final = string.ascii_letters + string.digits

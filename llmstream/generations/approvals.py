@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from ..events import TOOL_APPROVAL_RESPONSE, TOOL_RESULT
+from ..events import CALL_ID, TOOL_APPROVAL_RESPONSE, TOOL_RESULT
 from ..exceptions import NoSuchToolCall, ToolCallDecided, ToolDenied, ToolError, ToolExpired
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
@@ -42,6 +42,8 @@ def decide(generation: int, call: str, decision: str, user: Any) -> Generation:
     Raises ToolCallDecided, with the decision and by whom, for a contrary one or one that comes too late, and
     NoSuchToolCall for a call that needs none.
     """
+    if not CALL_ID.fullmatch(call):
+        raise NoSuchToolCall
     late: ToolCallDecided | None = None
     with locked(get_generation(generation).conversation_id) as log:
         found = get_generation(generation)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from ..answer import Answer
-from ..events import DATA, STEER_ACCEPTED, TOOL_CALL, WireEvent, new_public_id
+from ..events import CALL_ID, DATA, STEER_ACCEPTED, TOOL_CALL, WireEvent, new_public_id
 from ..log.writer import Lane
 
 #: Events that begin a part of the message.
 _NEW_PARTS: Final = frozenset({TOOL_CALL, DATA, STEER_ACCEPTED})
-_CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 class RunTeller:
@@ -40,4 +38,4 @@ class RunTeller:
 
     def call_id(self, given: str) -> str:
         """Return the provider's id of a tool call if it can be ours, too, or a new one."""
-        return given if _CALL_ID.fullmatch(given) and not self._answer.knows(given) else new_public_id()
+        return given if CALL_ID.fullmatch(given) and not self._answer.knows(given) else new_public_id()

@@ -224,3 +224,10 @@ def join(conversation: Conversation, role: str) -> Requester:
     """Make bob a member."""
     Membership.objects.create(conversation=conversation, user=user("bob"), role=role)
     return Requester(user("bob"))
+
+
+@pytest.mark.parametrize("call", ["nothing", "", "a\0b", "x" * 70])
+def test_what_is_no_call_is_not_there(call: str) -> None:
+    sent = ask(Conversation.objects.create())
+    with pytest.raises(NoSuchToolCall):
+        decide(sent.generation.pk, call, "approve", None)
