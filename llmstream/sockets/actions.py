@@ -11,7 +11,8 @@ from .. import commands
 from ..conf import get_settings
 from ..database import run_db
 from ..engine import Engine
-from ..exceptions import LimitExceeded, NotFound, PermissionDenied, TooLarge
+from ..events import clean_json
+from ..exceptions import InvalidRequest, LimitExceeded, NotFound, PermissionDenied, TooLarge
 from ..fields import Fields
 from ..models import Membership
 from ..permissions import Requester
@@ -91,6 +92,10 @@ async def presence(socket: Member, frame: Frame) -> str:
         attendees = await socket.engine.part(Attendance).members(room.roster)
         return room.roster.members_frame(attendees, frame.ref)
     state = frame.data["state"]
+    try:
+        clean_json(state)
+    except TypeError:  # what others are sent is deeper still, and must not fail there
+        raise InvalidRequest("state is nested too deep.") from None
     if len(orjson.dumps(state)) > _STATE_BYTES:
         raise TooLarge(f"state may have at most {_STATE_BYTES} bytes.")
     room.roster.tell(STATE, socket, room.user, state)

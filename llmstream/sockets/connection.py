@@ -175,7 +175,8 @@ class Socket:
             await self._refuse(frame, LLMStreamError())
 
     async def _refuse(self, frame: Frame, error: LLMStreamError) -> None:
-        about = {"room": frame.text("room")} if "room" in frame.data else {}
+        room = frame.data.get("room")  # of frames that have none, anything
+        about = {"room": room} if isinstance(room, str) else {}
         await self.send(encode_error(error, frame.ref, **about))
 
     async def send(self, *frames: str) -> None:

@@ -142,3 +142,10 @@ async def test_a_wrong_content_is_answered_and_disturbs_nothing(
             assert (error["type"], error["error"]["code"], error["room"]) == ("error", code, room)
             ack = await ann.ask("send", room=room, content="Fine")
             await ann.end_of(ack["generation"]["id"])
+
+
+async def test_an_error_repeats_no_room_that_is_none(running: Engine) -> None:
+    async with visit() as ann:
+        await ann.send_text('{"type":"stop","ref":"deep","generation":"g","room":' + "[" * 400 + "]" * 400 + "}")
+        answer = await ann.until(lambda frame: frame.get("ref") == "deep")
+        assert (answer["error"]["code"], "room" in answer) == ("not_found", False)

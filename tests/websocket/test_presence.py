@@ -282,3 +282,16 @@ async def test_a_room_of_a_finished_answer_is_left_by_itself(running: Engine) ->
             answer = await ann.ask("presence", room=sent.conversation.public_id)
             assert answer["error"]["code"] == "not_found"
             await until_gone(sent.conversation.public_id)
+
+
+async def test_a_state_that_is_too_deep_is_refused_and_keeps_nobody_out(running: Engine) -> None:
+    room = (await run_db(room_of, "bob", "eve", role="reader")).public_id
+    async with visit("eve") as eve, visit("bob") as bob:
+        await eve.ask("join", room=room)
+        for depth in (200, 253, 254, 255, 400):
+            state = '{"a":' + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+            await eve.send_text(f'{{"type":"presence","ref":{depth},"room":"{room}","state":{state}}}')
+            answer = await eve.until(lambda frame, ref=depth: frame.get("ref") == ref)  # type: ignore[misc]
+            assert depth == 200 or answer["error"]["code"] == "invalid_request", depth
+        await bob.ask("join", room=room)
+        await sees(bob, bob=1, eve=1)
