@@ -182,6 +182,8 @@ class Turns:
             self._forget(conversation, now)
         except DatabaseError:
             logger.warning("A queued prompt could not be claimed; the sweep will try again")
+        except Exception:  # one bad conversation must not hold up the others
+            logger.exception("The next prompt of conversation %s cannot be claimed", conversation)
         finally:
             if claim is None:
                 self.release()

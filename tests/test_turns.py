@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from llmstream import turns
 from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.generations.endings import stop
@@ -183,3 +184,22 @@ async def test_a_process_that_ends_in_order_interrupts_its_generations(running: 
         await within(upstream.closed.wait())
         assert (await ended(sent.generation)).status == "interrupted"
         assert not running.turns.reserve()
+
+
+async def test_a_prompt_that_cannot_be_claimed_holds_up_no_other(
+    running: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(MAX_GENERATIONS=1, POLL_INTERVAL=0.02):
+        running.turns.reserve()
+        first, second = await left(running), await left(running)
+        await asyncio.sleep(0)  # both have found no room
+        whole = turns.claim_next
+
+        def claim_next(conversation: int) -> Any:
+            if conversation == first.conversation.pk:
+                raise TypeError
+            return whole(conversation)
+
+        monkeypatch.setattr(turns, "claim_next", claim_next)
+        running.turns.release()
+        assert (await ended(second.generation)).status == "completed"
