@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
@@ -75,7 +75,8 @@ def enter(node: int, seats: Collection[Seat]) -> None:
             anonymous_id=seat.anonymous_id,
             connection=seat.connection,
         )
-        for seat in seats
+        # In the order in which the log's writer locks conversations, which the rows' foreign keys lock, too.
+        for seat in sorted(seats, key=attrgetter("conversation"))
         if seat.conversation in conversations and seat.user in users
     ]
     Presence.objects.using(alias).bulk_create(rows, ignore_conflicts=True)

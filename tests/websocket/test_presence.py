@@ -295,3 +295,11 @@ async def test_a_state_that_is_too_deep_is_refused_and_keeps_nobody_out(running:
             assert depth == 200 or answer["error"]["code"] == "invalid_request", depth
         await bob.ask("join", room=room)
         await sees(bob, bob=1, eve=1)
+
+
+def test_presences_are_written_in_the_order_in_which_conversations_are_locked() -> None:
+    found = [own() for _ in range(3)]
+    seats = [Seat(item.pk, "c" * 22, None, "") for item in (found[2], found[0], found[1])]
+    presence.record(None, seats, seats, [])
+    written = Presence.objects.order_by("pk").values_list("conversation", flat=True)
+    assert list(written) == [item.pk for item in found], "otherwise a flush of these rooms and this wait for each other"
