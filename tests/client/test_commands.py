@@ -151,6 +151,14 @@ def test_typing_is_said_every_three_seconds_at_most(page: ClientPage, socket: So
     assert socket.frames.empty()
 
 
+def test_visitors_who_are_not_signed_in_type_too(page: ClientPage, socket: Socket) -> None:
+    socket.send("typing", room="c", user=None, active=True)
+    page.wait("rooms.c.typists.length === 1")
+    assert page.page.evaluate("rooms.c.typists") == [None]
+    socket.send("typing", room="c", user=None, active=False)
+    page.wait("rooms.c.typists.length === 0")
+
+
 def test_who_types_is_forgotten_when_nothing_follows(page: ClientPage, socket: Socket) -> None:
     socket.send("typing", room="c", user=ALICE, active=True)
     page.wait("rooms.c.typists[0]?.name === 'alice'")

@@ -151,14 +151,15 @@ export class Room extends Emitter {
   }
 
   #onTyping({ user, active }) {
-    clearTimeout(this.#typists.get(user.id)?.timer);
-    if (active) this.#typists.set(user.id, { user, timer: setTimeout(() => this.#stopped(user), TYPED_MS) });
-    else this.#typists.delete(user.id);
+    // A visitor who is not signed in is null.
+    clearTimeout(this.#typists.get(user?.id)?.timer);
+    if (active) this.#typists.set(user?.id, { user, timer: setTimeout(() => this.#stopped(user), TYPED_MS) });
+    else this.#typists.delete(user?.id);
     this.emit("typing", { user, active });
   }
 
   #stopped(user) {
-    this.#typists.delete(user.id);
+    this.#typists.delete(user?.id);
     this.emit("typing", { user, active: false });
   }
 }
