@@ -56,7 +56,8 @@ class OwnerFilter(TextFilter):
         if not (name := self.value()):
             return queryset
         users = get_user_model()._default_manager
-        return queryset.filter(**{self.field: users.filter(**{users.model.USERNAME_FIELD: name}).first() or -1})
+        found = users.filter(**{users.model.USERNAME_FIELD: name}).first()
+        return queryset.filter(**{self.field: found}) if found else queryset.none()
 
 
 class ConversationOwnerFilter(OwnerFilter):
