@@ -12,6 +12,7 @@ import pytest
 from llmstream import turns
 from llmstream.database import run_db
 from llmstream.engine import Engine
+from llmstream.generations import claims
 from llmstream.generations.endings import stop
 from llmstream.generations.prompts import Prompt, Sent, send
 from llmstream.models import Generation
@@ -193,12 +194,11 @@ async def test_a_prompt_that_cannot_be_claimed_holds_up_no_other(
         running.turns.reserve()
         first, second = await left(running), await left(running)
         await asyncio.sleep(0)  # both have found no room
-        whole = turns.claim_next
 
         def claim_next(conversation: int) -> Any:
             if conversation == first.conversation.pk:
                 raise TypeError
-            return whole(conversation)
+            return claims.claim_next(conversation)
 
         monkeypatch.setattr(turns, "claim_next", claim_next)
         running.turns.release()
