@@ -6,6 +6,7 @@ are removed. The engine asks about everything that is open together, every ``acc
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,11 +16,14 @@ from django.conf import settings as django_settings
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils import timezone
 
 from .database import run_db
 from .permissions import ANONYMOUS_SESSION_KEY, Requester, get_policy
+
+logger = logging.getLogger("llmstream")
 
 #: What is open is looked up in portions of this size.
 _PORTION = 500
@@ -77,16 +81,38 @@ class _Outcome(NamedTuple):
 
 
 async def review(holders: Iterable[Holder]) -> None:
-    """Look everybody up again, and hand each of ``holders`` the outcome."""
+    """Look everybody up again, and hand each of ``holders`` the outcome; raises DatabaseError.
+
+    Where the site's policy, session store or user model fails for somebody, only they are left for the next time.
+    """
     everybody = list(holders)
     for first in range(0, len(everybody), _PORTION):
         portion = everybody[first : first + _PORTION]
-        asked = [(holder.access, tuple(holder.shown())) for holder in portion]
-        outcomes = await run_db(_outcomes, asked)
-        for holder, (_, shown), outcome in zip(portion, asked, outcomes, strict=True):
-            # What was opened while we asked has just been permitted.
-            opened = set(holder.shown()).difference(shown)
-            holder.review(outcome.requester, {*outcome.readable, *opened})
+        try:
+            await _review(portion)
+        except DatabaseError:
+            raise
+        except Exception:
+            for holder in portion:
+                await _review_alone(holder)
+
+
+async def _review_alone(holder: Holder) -> None:
+    try:
+        await _review([holder])
+    except DatabaseError:
+        raise
+    except Exception:
+        logger.exception("Who holds a stream or a socket open could not be looked up; it stays open for now")
+
+
+async def _review(portion: Sequence[Holder]) -> None:
+    asked = [(holder.access, tuple(holder.shown())) for holder in portion]
+    outcomes = await run_db(_outcomes, asked)
+    for holder, (_, shown), outcome in zip(portion, asked, outcomes, strict=True):
+        # What was opened while we asked has just been permitted.
+        opened = set(holder.shown()).difference(shown)
+        holder.review(outcome.requester, {*outcome.readable, *opened})
 
 
 def _outcomes(asked: Sequence[tuple[Access, tuple[int, ...]]]) -> list[_Outcome]:

@@ -112,7 +112,9 @@ def sweep() -> None:
     expired = Node.objects.using(database_alias()).filter(expires_at__lt=Now())
     if expired.exists():
         with write_transaction(database_alias()):
-            expired.delete()
+            # Asked again under their locks: one of them may just have come back.
+            given_up = list(expired.select_for_update().values_list("pk", flat=True))
+            Node.objects.using(database_alias()).filter(pk__in=given_up).delete()
 
 
 class _Row(NamedTuple):

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Collection
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 
 from ..conf import get_settings
 from ..database import run_db

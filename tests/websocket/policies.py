@@ -58,3 +58,13 @@ class TitlePolicy(ConversationPolicy):
     def can_read(self, requester: Requester, conversation: Conversation) -> bool:
         """Whether the title says so, or the conversation is theirs."""
         return conversation.title == "public" or super().can_read(requester, conversation)
+
+
+class BrittlePolicy(ConversationPolicy):
+    """Fails for one user."""
+
+    def can_read(self, requester: Requester, conversation: Conversation) -> bool:
+        """Break, for that user."""
+        if requester.user.username == "user1":
+            raise RuntimeError
+        return super().can_read(requester, conversation)

@@ -202,8 +202,8 @@ class Held:
 
 
 @pytest.mark.parametrize("count", [1, 100])
-async def test_everything_open_is_reviewed_together(running: Engine, count: int) -> None:
-    with site(DATABASE_THREADS=1):
+async def test_everything_open_is_reviewed_together(transactional_db: None, count: int) -> None:
+    with site(DATABASE_THREADS=1):  # and no engine, whose timer would use it, too
         held = await run_db(many_held, count)
         await run_db(start_counting)
         await review(held)
@@ -231,6 +231,13 @@ def many_held(count: int) -> list[Held]:
         access = Access.of(HttpRequest(), Requester(user(name)))
         held.append(Held(access, [own(name).pk, shared.pk, foreign.pk]))
     return held
+
+
+async def test_a_policy_that_fails_for_somebody_fails_for_them_only(running: Engine) -> None:
+    held = await run_db(many_held, 3)
+    with site(POLICY="tests.websocket.policies.BrittlePolicy"):
+        await review(held)
+    assert [holder.outcome and holder.outcome[0].user.username for holder in held] == ["user0", None, "user2"]
 
 
 class Latecomer:
