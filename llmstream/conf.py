@@ -104,7 +104,8 @@ class Settings:
     #: Sockets that one user may have open per process, and rooms and waiting commands per socket.
     max_sockets_per_user: int = 50
     max_rooms: int = 100
-    max_waiting_commands: int = 100
+    #: More than ``max_rooms``: a client that comes back joins all its rooms and repeats what was not answered at once.
+    max_waiting_commands: int = 200
     #: A socket is closed after this time, give or take a tenth, and the client comes back.
     socket_lifetime: float = 86_400.0
 
