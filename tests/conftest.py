@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.db import connection, connections
 from playwright.sync_api import Browser, Playwright, sync_playwright
 from pytest_django import DjangoDbBlocker
@@ -53,6 +54,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     for thread in threading.enumerate():
         if thread.name.startswith("llmstream-writer"):
             thread.join(PATIENCE)
+    # The thread of sync views that an async client asks, which closes nothing between its requests.
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result(PATIENCE)
     with django_db_blocker.unblock():
         wait_for_sessions()
 
