@@ -16,6 +16,8 @@ urlpatterns = [
     path("chat/<str:conversation>/", views.chat, name="chat-conversation"),
     path("rooms/", views.rooms, name="rooms"),
     path("rooms/<str:conversation>/", views.room, name="room"),
+    path("widget/", views.WidgetView.as_view(), name="widgets"),
+    path("widget/<str:conversation>/", views.WidgetView.as_view(http_method_names=["get"]), name="widget"),
     path("accounts/login/", views.SignInView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/demo/", views.DemoSignInView.as_view(), name="demo-sign-in"),

@@ -1,4 +1,4 @@
-"""The demo site's pages: home, sign-in, chat and rooms."""
+"""The demo site's pages: home, sign-in, chat, rooms and the widget."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import get_user_model, login
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import LoginView, RedirectURLMixin
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -20,8 +21,11 @@ from llmstream.models import Conversation
 from llmstream.permissions import get_policy
 from llmstream.snapshot import state, user_object
 
+from .middleware import POLICY
+
 DEMO_USERS = ("alice", "bob")
 CONVERSATIONS_SHOWN = 200
+WIDGET_SHOWN = 5
 
 
 def demo_sign_in_allowed() -> bool:
@@ -143,3 +147,22 @@ def room(request: HttpRequest, conversation: str) -> HttpResponse:
         **_context(request),
     }
     return render(request, "room.html", {"page": page})
+
+
+class WidgetView(LoginRequiredMixin, View):
+    """A page of the site with ``<llm-chat>`` on it, under a policy that also forbids making HTML of strings."""
+
+    def get(self, request: HttpRequest, conversation: str = "") -> HttpResponse:
+        """Show a conversation, or a form for a new one."""
+        mine = _visible(request)
+        found = get_object_or_404(mine, public_id=conversation) if conversation else None
+        context = {"conversation": found, "conversations": mine[:WIDGET_SHOWN], "models": offered_models()}
+        response = render(request, "widget.html", context)
+        response.headers["Content-Security-Policy"] = f"{POLICY}; require-trusted-types-for 'script'"
+        return response
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Begin a conversation."""
+        model = request.POST.get("model", "")
+        chosen = model if model in get_settings().models else ""
+        return redirect("widget", Conversation.objects.create(owner=request.user, model=chosen).public_id)

@@ -8,11 +8,11 @@ import { Emitter } from "./wire.js";
  * answer that ends with another text than the server's is fetched again.
  */
 export class Conversation extends Emitter {
-  /** @type {import("./state.js").State} */
+  /** @type {import ("./state.js").State} */
   state = EMPTY;
 
   /**
-   * @param {import("./room.js").Room} room
+   * @param {import ("./room.js").Room} room
    * @param {Record<string, any>} [snapshot] the conversation as of the room's `lastEventId`
    */
   constructor(room, snapshot) {

@@ -12,7 +12,7 @@ const FINAL = new Set([401, 403, 404]);
 
 /**
  * @typedef {object} StreamHost
- * @property {(room: import("./room.js").Room, state: import("./client.js").ConnectionState) => void} onRoomState
+ * @property {(room: import ("./room.js").Room, state: import ("./client.js").ConnectionState) => void} onRoomState
  * @property {(frame: Record<string, any>) => void} onFrame
  */
 
@@ -21,7 +21,7 @@ export class EventSourceTransport {
   /** @type {Map<string, RoomStream>} */
   #streams = new Map();
 
-  /** @param {import("./http.js").Http} http @param {StreamHost} host */
+  /** @param {import ("./http.js").Http} http @param {StreamHost} host */
   constructor(http, host) {
     this.http = http;
     this.host = host;

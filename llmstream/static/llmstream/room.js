@@ -20,7 +20,7 @@ const TYPED_MS = 7_000;
  * `data` and its id as `id`; each once, in order. Beside them `state`, `joined`, `presence`, `typing`, `error`, `end`.
  */
 export class Room extends Emitter {
-  /** @type {import("./client.js").ConnectionState} */
+  /** @type {import ("./client.js").ConnectionState} */
   state = { status: "connecting" };
   /** owner, writer or reader; null until the server has said so. @type {string | null} */
   role = null;

@@ -19,7 +19,7 @@ const CODES = { 4401: "not_authenticated", 4403: "permission_denied" };
 
 /**
  * @typedef {object} SocketHost what a transport tells its client
- * @property {(state: import("./client.js").ConnectionState) => void} onState
+ * @property {(state: import ("./client.js").ConnectionState) => void} onState
  * @property {() => void} onReady frames can be sent
  * @property {() => void} onLost what was under way is lost
  * @property {(frame: Record<string, any>) => void} onFrame

@@ -1,0 +1,88 @@
+/** One message on the page. */
+
+import { plainText } from "../state.js";
+import { button, copyButton, h, put } from "./dom.js";
+import { createPart } from "./parts.js";
+import { WORDS } from "./words.js";
+
+const RETRYABLE = new Set(["stopped", "failed", "interrupted"]);
+
+/**
+ * @typedef {object} Around what a message's look depends on beside itself
+ * @property {any} generation the one that writes it
+ * @property {boolean} isLast whether it is the last of a conversation in which nothing is at work
+ * @property {boolean} canWrite @property {boolean} canDecide
+ * @property {string} me id of the reader @property {string} assistant what answers are signed with
+ */
+
+export class MessageView {
+  #parts = [];
+  #shown = [];
+
+  /** @param {{onRetry: (generation: string) => void, onDecide: Function}} handlers */
+  constructor({ onRetry, onDecide }) {
+    this.onDecide = (call, decision) => onDecide(this.message.generation, call, decision);
+    this.author = h("p", { class: "llm-author", part: "author" });
+    this.body = h("div", { class: "llm-body", part: "body" });
+    this.state = h("span", { class: "llm-state", part: "state" });
+    this.retry = button(WORDS.retry, { class: "llm-button llm-retry", part: "button retry" }, () =>
+      onRetry(this.message.generation),
+    );
+    this.copy = copyButton(() => plainText(this.message));
+    const footer = h("footer", { class: "llm-footer", part: "footer" }, this.state, this.retry, this.copy);
+    this.node = h("article", { class: "llm-message" }, this.author, this.body, footer);
+  }
+
+  /** @param {any} message @param {Around} around */
+  show(message, around) {
+    const shown = [message, ...Object.values(around)];
+    // States are never changed in place: what is the same object looks the same.
+    if (shown.every((value, index) => value === this.#shown[index])) return;
+    this.#shown = shown;
+    this.message = message;
+    const mine = message.role === "user" && (!message.author || message.author.id === around.me);
+    const name = authorName(message, mine, around.assistant);
+    const { node } = this;
+    Object.assign(node.dataset, { role: message.role, id: message.id, status: message.status, mine });
+    node.setAttribute("part", `message ${message.role}${mine ? " mine" : ""}`);
+    node.setAttribute("aria-label", name);
+    put(this.author, name);
+    this.#showParts(message, around);
+    put(this.state, stateText(message, around.generation));
+    const text = plainText(message);
+    node.toggleAttribute("data-blank", message.status === "running" && !message.parts.some(Boolean));
+    this.retry.hidden = !(around.isLast && around.canWrite && RETRYABLE.has(message.status));
+    this.copy.hidden = !navigator.clipboard || message.role !== "assistant" || !text || message.status === "running";
+  }
+
+  #showParts(message, { canDecide }) {
+    const parts = message.parts.filter(Boolean);
+    parts.forEach((part, index) => {
+      let view = this.#parts[index];
+      if (view?.type !== part.type) {
+        const fresh = createPart(part, message, this.onDecide);
+        fresh.type = part.type;
+        if (view) view.node.replaceWith(fresh.node);
+        else this.body.append(fresh.node);
+        this.#parts[index] = view = fresh;
+      }
+      view.show(part, message, canDecide);
+    });
+    for (const { node } of this.#parts.splice(parts.length)) node.remove();
+  }
+}
+
+function authorName(message, mine, assistant) {
+  if (message.role === "assistant") return assistant || WORDS.assistant;
+  return mine ? WORDS.you : (message.author?.name ?? message.role);
+}
+
+function stateText({ status }, generation) {
+  if (status === "sending") return WORDS.sending;
+  if (status === "running") {
+    if (generation?.status === "queued") return WORDS.queued;
+    return generation?.phase ? generation.phase.detail || generation.phase.name : "";
+  }
+  if (status === "completed") return generation?.finish_reason === "length" ? WORDS.cut : "";
+  return generation?.error?.message || (WORDS.ended[status] ?? "");
+}

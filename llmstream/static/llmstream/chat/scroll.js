@@ -1,0 +1,60 @@
+/** Keep the end of a growing transcript in view until the reader scrolls up. */
+
+const LET_GO_PX = 3;
+const CATCH_PX = 60;
+
+export class StickToEnd {
+  #pinned = true;
+  #bottom = 0;
+  #before = 0;
+  #observer = new ResizeObserver(() => this.#follow());
+
+  /** @param {HTMLElement} viewport scrolls @param {HTMLElement} content grows @param {HTMLElement} button leads back */
+  constructor(viewport, content, button) {
+    Object.assign(this, { viewport, button });
+    viewport.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    viewport.addEventListener("wheel", (event) => this.#onWheel(event), { passive: true });
+    button.addEventListener("click", () => this.pin());
+    this.#observer.observe(content);
+    this.#observer.observe(viewport);
+  }
+
+  /** Go to the end and stay there. */
+  pin() {
+    this.#set(true);
+    this.#follow();
+  }
+
+  get #distance() {
+    return this.viewport.scrollHeight - this.viewport.clientHeight - this.viewport.scrollTop;
+  }
+
+  #follow() {
+    if (!this.#pinned) return this.#set(this.#distance <= 1);
+    this.viewport.scrollTop = this.viewport.scrollHeight;
+    this.#bottom = this.viewport.scrollTop;
+  }
+
+  /** Our own scrolling and a browser's clamping end at the bottom; whatever else moves up is the reader. */
+  #onScroll() {
+    const top = this.viewport.scrollTop;
+    if (this.#distance <= 1) {
+      this.#bottom = top;
+      this.#set(true);
+    } else if (this.#pinned && top <= this.#bottom - LET_GO_PX) {
+      this.#set(false);
+    } else if (!this.#pinned && top > this.#before && this.#distance < CATCH_PX) {
+      this.#set(true);
+    }
+    this.#before = top;
+  }
+
+  #onWheel(event) {
+    if (event.deltaY < 0 && this.viewport.scrollTop > 0) this.#set(false);
+  }
+
+  #set(pinned) {
+    this.#pinned = pinned;
+    this.button.hidden = pinned;
+  }
+}

@@ -1,0 +1,101 @@
+/** The messages on the page, kept in step with the state at most once a frame. */
+
+import { EMPTY, active, branch, plainText } from "../state.js";
+import { h } from "./dom.js";
+import { MessageView } from "./message.js";
+import { WORDS } from "./words.js";
+
+/** Hidden pages get no frames, but their text should be there when they are shown. */
+const HIDDEN_MS = 250;
+
+export class Transcript {
+  #views = new Map();
+  #scheduled = false;
+  #state = EMPTY;
+  #pending = [];
+  #known = new Set();
+  #older = h("p", { class: "llm-note", hidden: true }, WORDS.older);
+
+  /**
+   * @param {HTMLElement} log @param {any} handlers of the messages
+   * @param {() => {me: string, assistant: string, canWrite: boolean, canDecide: boolean}} reader
+   */
+  constructor(log, handlers, reader) {
+    Object.assign(this, { log, handlers, reader });
+    log.append(this.#older);
+  }
+
+  /** @param {import ("../state.js").State} [state] */
+  show(state = this.#state) {
+    this.#state = state;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    const run = () => {
+      this.#scheduled = false;
+      this.#render();
+    };
+    if (document.hidden) setTimeout(run, HIDDEN_MS);
+    else requestAnimationFrame(run);
+  }
+
+  /** Show a prompt that the server has not confirmed yet; returns what takes it away. @param {string} text */
+  addPending(text) {
+    if (!this.#pending.length) this.#known = new Set(this.#state.messages.keys());
+    const message = { id: `pending-${this.#pending.length}`, role: "user", status: "sending", author: null };
+    const entry = { ...message, parts: [{ type: "text", text }], generation: null };
+    this.#pending.push(entry);
+    this.show();
+    return () => {
+      this.#pending = this.#pending.filter((other) => other !== entry);
+      this.show();
+    };
+  }
+
+  /** Whether there is nothing to show. */
+  get isEmpty() {
+    return !this.#state.messages.size && !this.#pending.length;
+  }
+
+  #render() {
+    const { generations, truncated } = this.#state;
+    const messages = branch(this.#state);
+    const isIdle = !active(this.#state).length;
+    const last = messages.at(-1);
+    messages.push(...this.#unconfirmed());
+    const wanted = new Set(messages.map(({ id }) => id));
+    for (const [id, { node }] of this.#views) {
+      if (wanted.has(id)) continue;
+      node.remove();
+      this.#views.delete(id);
+    }
+    this.#older.hidden = !truncated;
+    this.log.setAttribute("aria-busy", String(!isIdle));
+    const reader = this.reader();
+    messages.forEach((message, index) => {
+      const view = this.#view(message.id);
+      const place = this.log.children[index + 1];
+      if (place !== view.node) this.log.insertBefore(view.node, place ?? null);
+      const isLast = message === last && isIdle;
+      view.show(message, { generation: generations.get(message.generation), isLast, ...reader });
+    });
+  }
+
+  #view(id) {
+    if (!this.#views.has(id)) this.#views.set(id, new MessageView(this.handlers));
+    return this.#views.get(id);
+  }
+
+  /** A prompt's event may come before the answer to its command. */
+  #unconfirmed() {
+    const { me } = this.reader();
+    const isNew = ({ id, role, author }) => {
+      return role === "user" && (!author || !me || author.id === me) && !this.#known.has(id);
+    };
+    const arrived = [...this.#state.messages.values()].filter(isNew).map(plainText);
+    return this.#pending.filter((message) => {
+      const index = arrived.indexOf(plainText(message));
+      if (index >= 0) arrived.splice(index, 1);
+      return index < 0;
+    });
+  }
+}

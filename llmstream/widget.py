@@ -1,0 +1,58 @@
+"""What the server-rendered transcript shows, made of the state that the page carries."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .models import Generation, Message
+
+_ENDINGS = {
+    Message.Status.STOPPED: "Stopped.",
+    Message.Status.FAILED: "The answer failed.",
+    Message.Status.INTERRUPTED: "The answer was interrupted.",
+    Message.Status.RUNNING: "The answer is being written.",
+}
+
+
+def newest_messages(state: dict[str, Any], me: str) -> list[dict[str, Any]]:
+    """Return the messages on the newest branch as the template shows them; ``me`` is the reader's id."""
+    known = {message["id"]: message for message in state["messages"]}
+    generations = {generation["id"]: generation for generation in state["generations"]}
+    branch: list[dict[str, Any]] = []
+    message = state["messages"][-1] if state["messages"] else None
+    while message is not None:
+        branch.append(_shown(message, generations.get(message["generation"]), me))
+        message = known.get(message["parent"])
+    return branch[::-1]
+
+
+def _shown(message: dict[str, Any], generation: dict[str, Any] | None, me: str) -> dict[str, Any]:
+    author = message["author"]
+    is_mine = message["role"] == Message.Role.USER and (author is None or author["id"] == me)
+    name = "Assistant" if message["role"] == Message.Role.ASSISTANT else (author or {}).get("name", message["role"])
+    return {
+        **message,
+        "parts": [_part(part) for part in message["parts"] if part],
+        "mine": "true" if is_mine else "false",
+        "name": "You" if is_mine else name,
+        "note": _note(message, generation),
+    }
+
+
+def _note(message: dict[str, Any], generation: dict[str, Any] | None) -> str:
+    if generation and generation["status"] == Generation.Status.QUEUED:
+        return "Waiting for its turn"
+    error = generation["error"] if generation else None
+    return error["message"] if error else str(_ENDINGS.get(message["status"], ""))
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    if part["type"] == "tool":
+        output = part["error"]["message"] if part.get("error") else part.get("output", "")
+        return {**part, "input": _readable(part["input"]), "output": _readable(output)}
+    return {**part, "data": _readable(part["data"])} if part["type"] == "data" else part
+
+
+def _readable(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)

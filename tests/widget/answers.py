@@ -1,0 +1,77 @@
+"""What models write in these tests."""
+
+from __future__ import annotations
+
+#: What models use, and what is hard to read a piece at a time.
+MARKDOWN = """\
+# A plan
+
+Some **bold**, *slanted*, ~~gone~~ and `code` text, a [link](https://example.com/a_(b) "Title"), and
+<https://example.org>. A [reference][r] and an entity: &copy; &#8212; &amp;.
+
+- one
+- two
+
+  with a second paragraph
+
+  ```python
+  def two(): return "**2**"
+  ```
+- three
+  1. nested
+  2. list
+
+2. starts
+3. at two
+
+> A quote
+> of two lines
+
+| Fruit | Price |
+|:------|------:|
+| Apple | 1.20 |
+| Pear  | 0.80 |
+
+```python
+for word in answer.split():
+    print(word)
+```
+
+- [x] done
+- [ ] to do
+
+שלום עולם
+
+---
+
+Line one  
+line two. The end of *it*.
+
+[r]: https://example.net/reference
+"""
+
+#: What must stay text, however it is cut.
+HOSTILE = """\
+<script>globalThis.harmed = true</script>
+<img src="/harm/html" onerror="globalThis.harmed = true">
+
+An ![image](/harm/inline "title"), ![another][ref] and <img src=x onerror="globalThis.harmed = true"> inline.
+
+[one](javascript:globalThis.harmed=true) [two](JaVaScRiPt&colon;alert(1)) [three](&#106;avascript:alert(1))
+[four](data:text/html,<script>1</script>) [five](vbscript:x) [six](<java
+script:alert(1)>) [seven](//example.com/x) <javascript:alert(1)>
+
+<style>body { background: url(/harm/style) }</style>
+<a href="javascript:alert(1)" style="position:fixed">html link</a>
+<iframe src="/harm/frame"></iframe><svg onload="globalThis.harmed = true"></svg>
+
+```html"><script>globalThis.harmed = true</script>
+<b>code</b>
+```
+
+| <img src=/harm/cell onerror=1> | [x](javascript:1) |
+|---|---|
+| a | b |
+
+[ref]: /harm/reference
+"""

@@ -1,0 +1,80 @@
+"""A demo site whose models write Markdown, and a browser to look at its page with the widget."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from tests.demo.browsing import Console
+from tests.live.servers import ROOT, Database, LiveServer
+
+from .browsing import Widget
+
+SETTINGS = "tests.widget.settings"
+
+#: Makes a chat with a model on a page of its own.
+NewWidget: TypeAlias = Callable[..., Widget]
+
+expect.set_options(timeout=15_000)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """The site of all tests of a module, with the demo users on it."""
+    folder = tmp_path_factory.mktemp("widget")
+    url = f"sqlite:///{folder / 'db.sqlite3'}"
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "DATABASE_URL": url}
+    for command in (["migrate", "--verbosity=0"], ["demo_users"]):
+        subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True)
+    log, env = folder / "server.log", {"DATABASE_URL": url}
+    server = LiveServer("uvicorn", Database(url, {}), log, settings=SETTINGS, app="project.asgi:application", env=env)
+    yield server.start().wait_ready()
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def alice(browser: Browser, site: LiveServer) -> dict[str, Any]:
+    """The cookies of alice, signed in once."""
+    context = browser.new_context(base_url=site.url)
+    page = context.new_page()
+    page.goto("/widget/")
+    page.get_by_role("button", name="Continue as alice").click()
+    page.wait_for_url("**/widget/")
+    state: dict[str, Any] = dict(context.storage_state())
+    context.close()
+    return state
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    """Fails the test when a page complained, such as about the content policy."""
+    console = Console()
+    yield console
+    assert console.errors == []
+
+
+@pytest.fixture
+def new_widget(
+    browser: Browser, site: LiveServer, alice: dict[str, Any], console: Console
+) -> Iterator[NewWidget]:
+    """Make chats of alice's, each in a browser profile of its own."""
+    contexts: list[BrowserContext] = []
+
+    def make(model: str = "markdown", **options: Any) -> Widget:
+        contexts.append(browser.new_context(base_url=site.url, storage_state=alice, **options))
+        page = contexts[-1].new_page()
+        console.watch(page)
+        page.goto("/widget/")
+        page.get_by_label("Model").select_option(model)
+        page.get_by_role("button", name="New conversation").click()
+        return Widget(page)
+
+    yield make
+    for context in contexts:
+        context.close()

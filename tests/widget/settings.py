@@ -1,0 +1,30 @@
+"""The demo site's settings with answers in Markdown."""
+
+from __future__ import annotations
+
+from project.settings import *  # noqa: F403
+from project.settings import AGENT_SCRIPT, AGENT_TOOLS
+
+from .answers import HOSTILE, MARKDOWN
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def _model(label: str, *script: object) -> dict[str, object]:
+    return {
+        "PROVIDER": "llmstream.providers.scripted.ScriptedProvider",
+        "LABEL": label,
+        "OPTIONS": {"script": list(script)},
+    }
+
+
+LLMSTREAM = {
+    "MODELS": {
+        "markdown": _model("Markdown", {"reasoning": "Let me *see*."}, {"text": MARKDOWN, "per_second": 200}),
+        "hostile": _model("Hostile", {"text": HOSTILE, "per_second": 200}),
+        # Until somebody stops it.
+        "stalls": {**_model("Falls silent", "It **begins. ", {"stall": True}), "TOKEN_TIMEOUT": 120.0},
+        "agent": {**_model("Agent", *AGENT_SCRIPT), "TOOLS": AGENT_TOOLS},
+    },
+    "DEFAULT_MODEL": "markdown",
+}
