@@ -163,6 +163,9 @@ class WidgetView(LoginRequiredMixin, View):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Begin a conversation."""
+        policy = get_policy()
+        requester = policy.identify(request)
+        policy.check_create(requester)
         model = request.POST.get("model", "")
         chosen = model if model in get_settings().models else ""
-        return redirect("widget", Conversation.objects.create(owner=request.user, model=chosen).public_id)
+        return redirect("widget", Conversation.objects.create(owner=requester.user_or_none, model=chosen).public_id)

@@ -44,7 +44,7 @@ for word in answer.split():
 
 ---
 
-Line one  
+Line one\\
 line two. The end of *it*.
 
 [r]: https://example.net/reference

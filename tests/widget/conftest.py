@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect
+from playwright.sync_api import Browser, BrowserContext, StorageState, expect
 
 from tests.demo.browsing import Console
 from tests.live.servers import ROOT, Database, LiveServer
@@ -39,14 +39,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="module")
-def alice(browser: Browser, site: LiveServer) -> dict[str, Any]:
+def alice(browser: Browser, site: LiveServer) -> StorageState:
     """The cookies of alice, signed in once."""
     context = browser.new_context(base_url=site.url)
     page = context.new_page()
     page.goto("/widget/")
     page.get_by_role("button", name="Continue as alice").click()
     page.wait_for_url("**/widget/")
-    state: dict[str, Any] = dict(context.storage_state())
+    state = context.storage_state()
     context.close()
     return state
 
@@ -60,9 +60,7 @@ def console() -> Iterator[Console]:
 
 
 @pytest.fixture
-def new_widget(
-    browser: Browser, site: LiveServer, alice: dict[str, Any], console: Console
-) -> Iterator[NewWidget]:
+def new_widget(browser: Browser, site: LiveServer, alice: StorageState, console: Console) -> Iterator[NewWidget]:
     """Make chats of alice's, each in a browser profile of its own."""
     contexts: list[BrowserContext] = []
 

@@ -17,10 +17,11 @@ from django.template import Context, Template
 from django.test import RequestFactory, override_settings
 from django.utils.functional import SimpleLazyObject
 
+from llmstream.generations.prompts import retry
 from llmstream.models import Conversation, Membership, Message
 from llmstream.snapshot import state
-from tests.admin.staff import answered
-from tests.support import ask, conversation, user
+from tests.admin.staff import answered, say
+from tests.support import ask, user
 
 MANIFEST = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
 AGGREGATING = "tests.widget.test_tags.AggregatingStorage"
@@ -118,8 +119,15 @@ def test_messages_are_to_read_only(chat: Conversation, ann: User) -> None:
 
 
 def test_parts_that_are_no_text_are_folded_away(chat: Conversation, ann: User) -> None:
-    answer = chat.messages.get(role="assistant")  # type: ignore[attr-defined]
-    tool = {"type": "tool", "call": "c", "tool": "weather", "input": {"city": "Ōsaka"}, "approval": None, "output": "<b>"}
+    answer = chat.messages.get(role="assistant")
+    tool = {
+        "type": "tool",
+        "call": "c",
+        "tool": "weather",
+        "input": {"city": "Ōsaka"},
+        "approval": None,
+        "output": "<b>",
+    }
     data = {"type": "data", "name": "map", "data": [1]}
     answer.parts = [{"type": "reasoning", "text": "Hm."}, tool, data, {"type": "text", "text": "Rain."}]
     answer.save()
@@ -130,8 +138,8 @@ def test_parts_that_are_no_text_are_folded_away(chat: Conversation, ann: User) -
 
 
 def test_only_the_newest_branch_is_shown(db: None) -> None:
-    first = answered("Why?", "Left behind.")
-    second = retry(first.generation, None)
+    first = answered("Why?", "Left behind.", status="stopped")
+    second = retry(first.generation.pk)
     say(second.generation, "The newer one.")
     html = render("{% llmstream_messages chat %}", user("ann"), chat=first.conversation)
     assert "The newer one." in html
@@ -150,7 +158,9 @@ def test_without_channels_no_socket_is_tried(chat: Conversation, ann: User) -> N
     assert 'transport="sse"' in render("{% llmstream_chat chat %}", ann, chat=chat)
 
 
-@pytest.mark.parametrize("setting", [{"CSRF_COOKIE_HTTPONLY": True}, {"CSRF_USE_SESSIONS": True}, {"CSRF_COOKIE_NAME": "x"}])
+@pytest.mark.parametrize(
+    "setting", [{"CSRF_COOKIE_HTTPONLY": True}, {"CSRF_USE_SESSIONS": True}, {"CSRF_COOKIE_NAME": "x"}]
+)
 def test_the_token_is_on_the_page_where_the_cookie_cannot_be_read(
     chat: Conversation, ann: User, setting: dict[str, Any]
 ) -> None:
@@ -214,13 +224,19 @@ def test_hashed_names_lead_to_every_module(tmp_path: Path, backend: str) -> None
     modules = imported(tmp_path / entry)
     names = {module.relative_to(tmp_path / "llmstream").as_posix() for module in modules}
     assert all(re.search(r"\.[0-9a-f]{12}\.js$", name) for name in names) == (backend == AGGREGATING)
-    assert {re.sub(r"\.[0-9a-f]{12}", "", name) for name in names} >= {"client.js", "chat/markdown.js", "vendor/marked.esm.js"}
+    assert {re.sub(r"\.[0-9a-f]{12}", "", name) for name in names} >= {
+        "client.js",
+        "chat/markdown.js",
+        "vendor/marked.esm.js",
+    }
 
 
 def imported(module: Path, seen: set[Path] | None = None) -> set[Path]:
     """Every module that one imports, by the rules of the web: all of them must be there."""
     found = seen if seen is not None else set()
-    for path in re.findall(r'^(?:import|export) [^;]*?from "(\..*?)";', module.read_text(encoding="utf-8"), re.MULTILINE):
+    for path in re.findall(
+        r'^(?:import|export) [^;]*?from "(\..*?)";', module.read_text(encoding="utf-8"), re.MULTILINE
+    ):
         target = (module.parent / path).resolve()
         assert target.is_file(), f"{module.name} imports {path}"
         if target not in found:

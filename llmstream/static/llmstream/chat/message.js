@@ -81,7 +81,8 @@ function stateText({ status }, generation) {
   if (status === "sending") return WORDS.sending;
   if (status === "running") {
     if (generation?.status === "queued") return WORDS.queued;
-    return generation?.phase ? generation.phase.detail || generation.phase.name : "";
+    // While it waits for a decision, its last phase is past.
+    return generation?.phase && generation.status !== "waiting" ? generation.phase.detail || generation.phase.name : "";
   }
   if (status === "completed") return generation?.finish_reason === "length" ? WORDS.cut : "";
   return generation?.error?.message || (WORDS.ended[status] ?? "");

@@ -1,0 +1,74 @@
+"""What docs/widget.md says: its snippets run, its tables are complete."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.template import Context, Template
+from playwright.sync_api import expect
+
+from llmstream.models import Conversation
+from tests.support import user
+
+from .conftest import NewWidget
+from .test_tags import request
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = (ROOT / "docs" / "widget.md").read_text(encoding="utf-8")
+STATIC = ROOT / "llmstream" / "static" / "llmstream"
+MODULES = [STATIC / "chat.js", *sorted((STATIC / "chat").glob("*.js"))]
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in MODULES)
+CSS = (STATIC / "chat.css").read_text(encoding="utf-8")
+
+
+def snippet(language: str) -> str:
+    """The one snippet in a language."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(found)
+
+
+@pytest.mark.django_db
+def test_the_page_of_the_example_shows_a_conversation() -> None:
+    ann: User = user("ann")
+    conversation = Conversation.objects.create(owner=ann)
+    html = Template(snippet("html")).render(Context({"request": request(ann), "conversation": conversation}))
+    assert f'conversation="{conversation.public_id}"' in html
+    assert "chat.css" in html
+    assert "chat.js" in html
+
+
+def test_the_example_script_and_style_do_what_they_say(new_widget: NewWidget) -> None:
+    widget = new_widget("hostile")
+    expect(widget.box).to_be_visible()
+    widget.page.evaluate(
+        """css => {
+            const sheet = new CSSStyleSheet();
+            sheet.replaceSync(css);
+            document.adoptedStyleSheets = [sheet];
+        }""",
+        snippet("css"),
+    )
+    widget.page.evaluate(f"async () => {{ {snippet('javascript')} }}")
+    expect(widget.page).to_have_title("Answer completed", timeout=30_000)
+    assert widget.chat.evaluate("chat => getComputedStyle(chat).height") == "480px"
+    expect(widget.answer.locator(".llm-author")).to_be_hidden()
+
+
+def test_every_part_property_attribute_event_and_member_is_told() -> None:
+    parts = {name for found in re.findall(r'[{,] part: [`"]([a-z ]+)', SOURCE) for name in found.split()}
+    events = set(re.findall(r'"(llm-(?:send|start|end|event|connection|error))"', SOURCE))
+    properties = set(re.findall(r"var\((--llm-[a-z-]+)", CSS))
+    attributes = set(re.findall(r'getAttribute\("([a-z-]+)"\)', (STATIC / "chat.js").read_text(encoding="utf-8")))
+    assert len(parts) > 15
+    assert len(events) == 6
+    names = parts | events | properties | attributes
+    assert [name for name in sorted(names) if f"`{name}`" not in PAGE] == []
+
+
+def test_the_widget_stays_small() -> None:
+    files = [*MODULES, STATIC / "chat.css", STATIC / "vendor" / "marked.esm.js"]
+    assert sum(len(gzip.compress(path.read_bytes(), 9)) for path in files) <= 40_000
