@@ -24,9 +24,9 @@ NewWidget: TypeAlias = Callable[..., Widget]
 expect.set_options(timeout=15_000)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """The site of all tests of a module, with the demo users on it."""
+    """The site of all tests, with the demo users on it."""
     folder = tmp_path_factory.mktemp("widget")
     url = f"sqlite:///{folder / 'db.sqlite3'}"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "DATABASE_URL": url}
@@ -40,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def alice(browser: Browser, site: LiveServer) -> StorageState:
-    """The cookies of alice, signed in once."""
+    """The cookies of alice, signed in once a module."""
     context = browser.new_context(base_url=site.url)
     page = context.new_page()
     page.goto("/widget/")

@@ -187,3 +187,18 @@ def test_the_element_is_driven_by_the_page(new_widget: NewWidget) -> None:
     expect(widget.page.locator("llm-chat").nth(1).locator("article")).to_have_count(2)
     same = "() => { const [a, b] = document.querySelectorAll('llm-chat'); return a.client === b.client; }"
     assert widget.page.evaluate(same)
+
+
+def test_another_conversation_takes_the_place_of_the_first(new_widget: NewWidget) -> None:
+    widget = new_widget("hostile")
+    widget.send("The first one")
+    widget.ended()
+    first = widget.page.url.rstrip("/").rpartition("/")[2]
+    widget.page.goto("/widget/")
+    widget.page.get_by_role("button", name="New conversation").click()
+    expect(widget.box).to_be_visible()
+    expect(widget.chat.get_by_role("article")).to_have_count(0)
+    widget.box.fill("Not for the other one")
+    widget.chat.evaluate("(chat, id) => chat.setAttribute('conversation', id)", first)
+    expect(widget.chat.get_by_role("article", name="You")).to_contain_text("The first one")
+    expect(widget.box).to_have_value("")

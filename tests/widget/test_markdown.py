@@ -90,9 +90,9 @@ def test_markdown_becomes_elements(page: Page) -> None:
         "© — &amp;.",
         '<ol dir="auto" start="2">',
         '<td dir="auto" data-align="right">1.20</td>',
-        '<input type="checkbox" disabled="" checked="">',
+        '<input type="checkbox" disabled="" checked="" aria-label="Done">',
         "<br>line two",
-        '<pre dir="ltr" tabindex="0" role="region" aria-label="python">',
+        '<pre dir="ltr" tabindex="0" role="group" aria-label="python">',
     ):
         assert part in html
 

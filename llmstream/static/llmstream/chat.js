@@ -15,7 +15,7 @@ import { WORDS } from "./chat/words.js";
 
 /** Shorter breaks are not worth an announcement. */
 const OUTAGE_MS = 3_000;
-const OBSERVED = ["access", "approvals", "assistant", "label", "placeholder", "user"];
+const OBSERVED = ["conversation", "access", "approvals", "assistant", "label", "placeholder", "user"];
 
 /**
  * Dispatches `llm-send` (cancelable; `text`), `llm-event` (`event`, `id`), `llm-start` and `llm-end` (`generation`,
@@ -132,16 +132,21 @@ export class Chat extends HTMLElement {
     queueMicrotask(() => !this.isConnected && this.#end());
   }
 
-  attributeChangedCallback() {
-    if (this.isConnected) this.#showAttributes();
+  attributeChangedCallback(name) {
+    if (!this.isConnected) return;
+    this.#showAttributes();
+    if (name !== "conversation" || !this.room) return;
+    this.#end();
+    this.#start();
   }
 
   #start() {
     if (this.room || !this.isConnected) return;
     const found = this.querySelector(":scope > script[type='application/json']");
-    const snapshot = found ? JSON.parse(found.textContent) : undefined;
-    const id = this.getAttribute("conversation") || snapshot?.id;
+    const carried = found ? JSON.parse(found.textContent) : undefined;
+    const id = this.getAttribute("conversation") || carried?.id;
     if (!id) throw new Error("<llm-chat> needs a conversation.");
+    const snapshot = carried?.id === id ? carried : undefined;
     const { client, room, release } = Chat.#sharing.follow(this.#options, id, snapshot?.last_event_id);
     Object.assign(this, { client, room });
     this.#conversation = new Conversation(room, snapshot);
@@ -165,6 +170,8 @@ export class Chat extends HTMLElement {
     this.#listening.abort();
     clearTimeout(this.#outage);
     this.#composer.flush();
+    this.text = "";
+    this.#warn("");
     this.#release?.();
     this.#release = this.room = this.client = this.#conversation = null;
   }

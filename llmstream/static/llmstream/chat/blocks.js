@@ -33,7 +33,7 @@ const INLINES = {
   // To fetch an image would tell somebody that it is looked at, and whatever its address says.
   image: (token) => link(token.href, token.title, [decode(token.text) || WORDS.image], "llm-image"),
   html: (token) => (/^<br\s*\/?>$/i.test(token.text) ? [h("br")] : [token.text]),
-  checkbox: (token) => [h("input", { type: "checkbox", disabled: true, checked: token.checked })],
+  checkbox: (token) => [h("input", { type: "checkbox", disabled: true, checked: token.checked, "aria-label": WORDS[token.checked ? "done" : "toDo"] })],
 };
 
 /** Whether a token shows anything. */
@@ -80,7 +80,7 @@ function codeBlock({ text, lang }) {
   const language = LANGUAGE.exec(lang ?? "")?.[0] ?? "";
   const bar = h("div", { class: "llm-code-bar" }, h("span", { class: "llm-language" }, language));
   bar.append(copyButton(() => code.textContent));
-  const pre = h("pre", { dir: "ltr", tabindex: "0", role: "region", "aria-label": language || WORDS.code }, code);
+  const pre = h("pre", { dir: "ltr", tabindex: "0", role: "group", "aria-label": language || WORDS.code }, code);
   return h("div", { class: "llm-code", part: "code" }, bar, pre);
 }
 
@@ -101,5 +101,5 @@ function tableBlock({ header, rows }) {
     h(name, { dir: "auto", "data-align": token.align, scope: name === "th" ? "col" : null }, ...inline(token.tokens));
   const row = (name) => (cells) => h("tr", {}, ...cells.map(cell(name)));
   const table = h("table", {}, h("thead", {}, row("th")(header)), h("tbody", {}, ...rows.map(row("td"))));
-  return h("div", { class: "llm-table", part: "table", tabindex: "0", role: "region", "aria-label": WORDS.table }, table);
+  return h("div", { class: "llm-table", part: "table", tabindex: "0", role: "group", "aria-label": WORDS.table }, table);
 }

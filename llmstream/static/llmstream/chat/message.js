@@ -22,7 +22,7 @@ export class MessageView {
   /** @param {{onRetry: (generation: string) => void, onDecide: Function}} handlers */
   constructor({ onRetry, onDecide }) {
     this.onDecide = (call, decision) => onDecide(this.message.generation, call, decision);
-    this.author = h("p", { class: "llm-author", part: "author" });
+    this.author = h("h2", { class: "llm-author", part: "author" });
     this.body = h("div", { class: "llm-body", part: "body" });
     this.state = h("span", { class: "llm-state", part: "state" });
     this.retry = button(WORDS.retry, { class: "llm-button llm-retry", part: "button retry" }, () =>

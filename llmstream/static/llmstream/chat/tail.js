@@ -5,7 +5,7 @@ const FENCE = /^ {0,3}(`{3,}|~{3,})/;
 const BEGINNING = /(^|\n) {0,3}(?:[-=]+|[*+>|]|#{1,6}|\d{1,9}[.)]?|`{1,2}|~{1,2})[ \t]*$/;
 const DEEPEST = 8;
 /** A link whose address is being written. */
-const LINK = /!?\[([^\]\n]*)\]\([^)\n]*$/;
+const LINK = /!?\[([^\]\n]{0,500})\]\([^)\n]{0,2000}$/;
 
 /** The source with what is open at its end closed. @param {string} source */
 export function closed(source) {

@@ -23,6 +23,8 @@ export const WORDS = Object.freeze({
   image: "Image",
   table: "Table",
   code: "Code",
+  done: "Done",
+  toDo: "To do",
   approve: "Approve",
   deny: "Deny",
   cut: "Cut off at the length limit.",
