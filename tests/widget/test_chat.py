@@ -135,17 +135,27 @@ def test_a_refusal_is_an_alert_and_the_text_comes_back(new_widget: NewWidget) ->
     widget.ended("stopped")
 
 
-def test_the_connection_is_told_and_comes_back(new_widget: NewWidget, console: Console) -> None:
-    console.allow("ERR_INTERNET_DISCONNECTED", "WebSocket connection")
-    widget = new_widget()
+def test_what_is_sent_while_the_server_is_away_arrives_once(
+    new_widget: NewWidget, site: LiveServer, console: Console
+) -> None:
+    console.allow("WebSocket connection", "ERR_CONNECTION_REFUSED", "Failed to load resource")
+    widget = new_widget("hostile")
     line = widget.chat.locator(".llm-connection")
     expect(line).to_have_attribute("data-status", "open")
-    widget.page.context.set_offline(True)
-    widget.page.evaluate("document.querySelector('llm-chat').client.close()")
-    expect(line).to_have_attribute("data-status", "closed")
-    widget.page.context.set_offline(False)
-    widget.page.reload()
+    site.kill()
+    expect(line).to_have_attribute("data-status", "waiting")
+    expect(widget.chat.get_by_role("button", name="Try now")).to_be_visible()
+    widget.send("Are you there?")
+    prompts = widget.chat.locator("article[data-role=user]")
+    expect(prompts).to_have_attribute("data-status", "sending")
+    expect(widget.status).to_have_text("The connection is lost. Reconnecting.")
+    widget.record()
+    site.start().wait_ready()
+    widget.ended()
     expect(line).to_have_attribute("data-status", "open")
+    expect(prompts).to_have_count(1)
+    expect(prompts).to_have_attribute("data-status", "completed")
+    assert ["status", "Connected again."] in widget.heard("status")
 
 
 def test_the_transcript_follows_until_the_reader_scrolls_up(new_widget: NewWidget) -> None:
