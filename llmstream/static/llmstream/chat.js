@@ -55,7 +55,7 @@ export class Chat extends HTMLElement {
     chat.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
-  /** The client that this page's chats share, once the chat is on a page. @type {import ("./client.js").LLMStream | null} */
+  /** The client that this page's chats share. @type {import ("./client.js").LLMStream | null} */
   client = null;
 
   /** What this chat follows. @type {import ("./client.js").Room | null} */

@@ -33,7 +33,10 @@ const INLINES = {
   // To fetch an image would tell somebody that it is looked at, and whatever its address says.
   image: (token) => link(token.href, token.title, [decode(token.text) || WORDS.image], "llm-image"),
   html: (token) => (/^<br\s*\/?>$/i.test(token.text) ? [h("br")] : [token.text]),
-  checkbox: (token) => [h("input", { type: "checkbox", disabled: true, checked: token.checked, "aria-label": WORDS[token.checked ? "done" : "toDo"] })],
+  checkbox: ({ checked }) => {
+    const name = checked ? WORDS.done : WORDS.toDo;
+    return [h("input", { type: "checkbox", disabled: true, checked, "aria-label": name })];
+  },
 };
 
 /** Whether a token shows anything. */
@@ -101,5 +104,6 @@ function tableBlock({ header, rows }) {
     h(name, { dir: "auto", "data-align": token.align, scope: name === "th" ? "col" : null }, ...inline(token.tokens));
   const row = (name) => (cells) => h("tr", {}, ...cells.map(cell(name)));
   const table = h("table", {}, h("thead", {}, row("th")(header)), h("tbody", {}, ...rows.map(row("td"))));
-  return h("div", { class: "llm-table", part: "table", tabindex: "0", role: "group", "aria-label": WORDS.table }, table);
+  const attributes = { class: "llm-table", part: "table", tabindex: "0", role: "group", "aria-label": WORDS.table };
+  return h("div", attributes, table);
 }

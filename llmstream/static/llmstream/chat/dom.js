@@ -15,10 +15,10 @@ export function h(name, attributes = {}, ...children) {
   return node;
 }
 
-/** A button that submits nothing. @param {() => void} onClick */
+/** A button that submits nothing. @param {() => void} [onClick] */
 export function button(label, attributes, onClick) {
   const node = h("button", { type: "button", ...attributes }, label);
-  node.addEventListener("click", onClick);
+  if (onClick) node.addEventListener("click", onClick);
   return node;
 }
 

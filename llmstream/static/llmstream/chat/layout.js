@@ -12,13 +12,13 @@ export function createLayout(root, onShown) {
   const empty = h("slot", { name: "empty", hidden: true });
   const transcript = h("div", { class: "llm-viewport", part: "transcript", tabindex: "0", role: "group" }, log, empty);
   transcript.setAttribute("aria-label", WORDS.conversation);
-  const latest = button(WORDS.latest, { class: "llm-button llm-latest", part: "button latest", hidden: true }, () => {});
+  const latest = button(WORDS.latest, { class: "llm-button llm-latest", part: "button latest", hidden: true });
   const alert = h("p", { class: "llm-alert", part: "alert", role: "alert", hidden: true });
   const input = h("textarea", { part: "input", rows: "1", dir: "auto", enterkeyhint: "send", autocomplete: "off" });
   const light = h("span", { class: "llm-light", "aria-hidden": "true" });
   const connection = h("span", { class: "llm-connection-text" });
-  const connect = button(WORDS.connectNow, { class: "llm-button", part: "button connect", hidden: true }, () => {});
-  const stop = button(WORDS.stop, { class: "llm-button llm-stop", part: "button stop", hidden: true }, () => {});
+  const connect = button(WORDS.connectNow, { class: "llm-button", part: "button connect", hidden: true });
+  const stop = button(WORDS.stop, { class: "llm-button llm-stop", part: "button stop", hidden: true });
   const send = h("button", { class: "llm-button llm-send", part: "button send" }, WORDS.send);
   const line = h("span", { class: "llm-connection", part: "connection" }, light, connection, connect);
   const form = h("form", { class: "llm-composer", part: "composer" }, input);

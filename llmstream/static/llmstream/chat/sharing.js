@@ -1,4 +1,4 @@
-/** One client for all chats of a page that talk to the same site, and one room for all that show the same conversation. */
+/** One client for all chats of a page, and one room for all that show the same conversation. */
 
 import { LLMStream } from "../client.js";
 
