@@ -15,8 +15,9 @@ from .services.browser import find_chromium
 
 INSTALL = ("-r", "requirements.txt", "-e", ".[test]")
 NO_TESTS_COLLECTED = 5
-# Most tests wait for servers, browsers and timers, so more of them run at once than there are cores to run on.
-PARALLEL = ("-n", str(2 * min(os.cpu_count() or 1, 4)), "--dist", "loadfile")
+# Most tests wait for servers, browsers and timers, so more of them run at once than there are cores to run on; not many
+# more, since each process of tests keeps servers of its own.
+PARALLEL = ("-n", str(1 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile")
 NO_BROWSER = """The browser tests need Chromium or Chrome, and this user may not install it.
 On Debian: apt-get install chromium. Elsewhere: name it in CHROMIUM=/path/to/chrome."""
 # Tests talk to fakes on this machine, whatever the developer's shell is set up for.

@@ -10,7 +10,7 @@ import pytest
 
 from llmstream.providers import ChatMessage, Finish, Keepalive, ReasoningDelta, RefusalDelta, ResponseStarted, Usage
 from llmstream.providers.openai import OpenAIProvider
-from tests.upstream import END, Upstream
+from tests.upstream import END, GATE, Upstream
 from tests.upstream_chat import chunk
 from tests.upstream_wire import HEAD, event, http_chunk
 
@@ -165,10 +165,11 @@ async def test_unknown_members_and_kinds_are_left_out(upstream: Upstream, provid
 
 async def test_signs_of_life_without_content_are_told(upstream: Upstream, provider: OpenAIProvider) -> None:
     comment = http_chunk(b": OPENROUTER PROCESSING\n\n")
-    upstream.script = [HEAD, comment, 0.05, comment, 0.05, *map(http_chunk, _whole()), END]
+    upstream.script = [HEAD, comment, GATE, comment, GATE, *map(http_chunk, _whole()), END]
     stream = provider.stream(request("script"))
-    assert isinstance(await anext(stream), Keepalive)
-    assert isinstance(await anext(stream), Keepalive)
+    for _ in range(2):
+        assert isinstance(await anext(stream), Keepalive)
+        await upstream.pass_gate()
     assert text([part async for part in stream]) == "all"
 
 

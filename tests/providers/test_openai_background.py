@@ -70,9 +70,14 @@ async def test_each_cursor_says_which_event_was_the_last(upstream: Upstream, pro
     events = [{**event, "sequence_number": number} for number, event in enumerate(events)]
     last = {**lifecycle("response.completed", "completed"), "sequence_number": 4}
     one, two, three, four = map(named_event, events)
-    upstream.script = [HEAD, http_chunk(one), 0.05, http_chunk(two + three + four[:-9]), 0.05]
-    upstream.script += [http_chunk(four[-9:]), 0.05, http_chunk(named_event(last)), END]
-    assert await ask(provider, "script") == [
+    upstream.script = [HEAD, http_chunk(one), GATE, http_chunk(two + three + four[:-9]), GATE]
+    upstream.script += [http_chunk(four[-9:]), GATE, http_chunk(named_event(last)), END]
+    found: list[ProviderPart] = []
+    async for part in provider.stream(request("script")):
+        found.append(part)
+        if isinstance(part, Cursor) and part.sequence < 4:
+            await upstream.pass_gate()
+    assert found == [
         *(ResponseStarted("resp_upstream"), Cursor(0)),
         *("ab", Cursor(2)),
         *("c", Cursor(3)),
