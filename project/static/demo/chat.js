@@ -1,8 +1,8 @@
 /** The chat page: one stream of events is what everything on it is drawn from. */
 
+import { StickToEnd } from "../llmstream/chat/scroll.js";
 import { ApiError, call, callTwice, randomId } from "./api.js";
 import { Composer } from "./composer.js";
-import { StickToEnd } from "./scroll.js";
 import { Sidebar } from "./sidebar.js";
 import { Store } from "./store.js";
 import { Stream } from "./stream.js";

@@ -1,45 +1,6 @@
 /** The message box: Enter sends, drafts survive a reload, the box grows with its text. */
 
-const SAVE_AFTER_MS = 500;
-const KEEP_MS = 7 * 24 * 60 * 60 * 1000;
-
-class Draft {
-  #timer = 0;
-  #pending = null;
-
-  constructor(key) {
-    this.key = key;
-    addEventListener("pagehide", () => this.flush());
-  }
-
-  load() {
-    try {
-      const { text, at } = JSON.parse(localStorage.getItem(this.key)) ?? {};
-      return text && Date.now() - at < KEEP_MS ? text : "";
-    } catch {
-      return "";
-    }
-  }
-
-  save(text) {
-    this.#pending = text;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.flush(), SAVE_AFTER_MS);
-  }
-
-  /** Write what this tab has typed, and nothing when it has typed nothing: another tab may have. */
-  flush() {
-    clearTimeout(this.#timer);
-    if (this.#pending === null) return;
-    try {
-      if (this.#pending) localStorage.setItem(this.key, JSON.stringify({ text: this.#pending, at: Date.now() }));
-      else localStorage.removeItem(this.key);
-    } catch {
-      // Storage is full or forbidden: the draft lives as long as the page.
-    }
-    this.#pending = null;
-  }
-}
+import { Draft } from "../llmstream/chat/draft.js";
 
 export class Composer {
   #draft = null;
@@ -52,6 +13,7 @@ export class Composer {
       this.#submit();
     });
     input.addEventListener("keydown", (event) => this.#onKey(event));
+    addEventListener("pagehide", () => this.#draft?.flush());
     input.addEventListener("input", () => {
       this.#fit();
       this.#draft?.save(input.value);

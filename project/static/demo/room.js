@@ -1,11 +1,11 @@
 /** A room: several people and a model in one conversation, over one client of llmstream. */
 
+import { StickToEnd } from "../llmstream/chat/scroll.js";
 import { Conversation, LLMStream } from "../llmstream/client.js";
 import { call } from "./api.js";
 import { Composer } from "./composer.js";
 import { People } from "./people.js";
 import { PromptQueue } from "./queue.js";
-import { StickToEnd } from "./scroll.js";
 import { Transcript } from "./transcript.js";
 
 const $ = (id) => document.getElementById(id);
