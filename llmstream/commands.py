@@ -48,13 +48,14 @@ def retry(requester: Requester, engine: Engine, generation: str) -> Sent:
     return begin(engine, partial(prompts.retry, _writable(requester, generation).pk))
 
 
-def steer(requester: Requester, generation: str, fields: Fields) -> Steered:
+def steer(requester: Requester, generation: str, fields: Fields, *, client_id: str = "") -> Steered:
     """Hand a message to a generation at work, which takes it up at its next model call.
 
-    Raises GenerationNotSteerable when it has not begun or has ended, and TooManySteers.
+    ``fields`` are content and client_id, for which ``client_id`` stands in. Raises GenerationNotSteerable when it has
+    not begun or has ended, TooManySteers, and IdempotencyConflict.
     """
-    content = _content(fields)
-    return steering.steer(_writable(requester, generation).pk, content, requester.user_or_none)
+    content, client_id = _content(fields), _client_id(fields, client_id)
+    return steering.steer(_writable(requester, generation).pk, content, requester.user_or_none, client_id)
 
 
 def decide(requester: Requester, generation: str, call: str, decision: str) -> Generation:
@@ -116,14 +117,17 @@ def _content(fields: Fields) -> str:
     return content
 
 
-def _prompt(requester: Requester, fields: Fields, client_id: str) -> Prompt:
-    content = _content(fields)
-    client_id = fields.text("client_id", limit=_CLIENT_ID_LENGTH) or client_id
+def _client_id(fields: Fields, instead: str) -> str:
+    client_id = fields.text("client_id", limit=_CLIENT_ID_LENGTH) or instead
     if len(client_id) > _CLIENT_ID_LENGTH or "\0" in client_id:
         raise InvalidRequest(f"A client id may have at most {_CLIENT_ID_LENGTH} characters.")
+    return client_id
+
+
+def _prompt(requester: Requester, fields: Fields, client_id: str) -> Prompt:
     return Prompt(
-        content=content,
-        client_id=client_id,
+        content=_content(fields),
+        client_id=_client_id(fields, client_id),
         author=requester.user_or_none,
         model=fields.text("model", limit=100),
         busy=fields.text("busy", limit=20, choices=BUSY_POLICIES),

@@ -27,9 +27,11 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 def handshake_request(scope: dict[str, Any]) -> ASGIRequest:
     """Return the handshake as a request, so that one ``identify`` of the policy serves every transport.
 
-    It has headers, cookies and query, and the ``session`` and ``user`` that the site's middleware found.
+    It has headers, cookies and query, and the ``session`` and ``user`` that the site's middleware found. Bytes of the
+    query that are no UTF-8 are replaced.
     """
-    request = ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
+    query = scope.get("query_string", b"").decode(errors="replace")
+    request = ASGIRequest({**scope, "type": "http", "method": "GET", "query_string": query}, BytesIO())
     for name in ("session", "user"):
         if name in scope:
             setattr(request, name, scope[name])

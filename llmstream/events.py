@@ -39,6 +39,12 @@ STEER_ACCEPTED: Final = "steer-accepted"
 USAGE: Final = "usage"
 MESSAGE_END: Final = "message-end"
 
+#: Types that are stored; the others belong to one connection.
+STORED: Final = (
+    *(MESSAGE_CREATED, GENERATION_START, TEXT_DELTA, REASONING_DELTA, PHASE, DATA),
+    *(TOOL_CALL, TOOL_PROGRESS, TOOL_APPROVAL_REQUEST, TOOL_APPROVAL_RESPONSE, TOOL_RESULT),
+    *(STEER, STEER_ACCEPTED, USAGE, MESSAGE_END),
+)
 #: Delta types and the kind of message part that each one grows.
 PART_KINDS: Final = {TEXT_DELTA: "text", REASONING_DELTA: "reasoning"}
 

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from ..events import GENERATION_START, MESSAGE_CREATED, MESSAGE_END, REASONING_DELTA, TEXT_DELTA, USAGE, EventId
+from ..events import STORED, EventId
 from ..models import Event
 from .base import ReadOnlyAdmin
 from .content import log_read, may_read
@@ -27,8 +27,7 @@ class TypeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
         """The types that are stored."""
-        types = MESSAGE_CREATED, GENERATION_START, TEXT_DELTA, REASONING_DELTA, USAGE, MESSAGE_END
-        return [(name, name) for name in types]
+        return [(name, name) for name in STORED]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep the events of the type."""

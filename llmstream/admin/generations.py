@@ -44,6 +44,11 @@ def _acting(operation: Operation) -> Any:
     return act
 
 
+def _grounds(user: Any) -> list[str]:
+    """Return the permission by which somebody may view generations: Django's admin takes either of two."""
+    return [name for name in ("llmstream.view_generation", "llmstream.change_generation") if user.has_perm(name)][:1]
+
+
 @admin.register(Generation)
 class GenerationAdmin(FiguresAdmin):
     """``change_generation`` is the permission to stop, retry and settle."""
@@ -173,7 +178,7 @@ class GenerationAdmin(FiguresAdmin):
         if start is None:
             return HttpResponse(status=204)
         log_read(request, [found.conversation], _t("Followed generation %s live.") % found.public_id)
-        access = Access.of(request, Requester(request.user), ("llmstream.view_generation", PERMISSION))
+        access = Access.of(request, Requester(request.user), (*_grounds(request.user), PERMISSION))
         try:
             async_to_sync(release_request_connections)()
             return async_to_sync(stream_response)(request, start, access)

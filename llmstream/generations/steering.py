@@ -8,7 +8,7 @@ from django.db.models import F
 
 from ..conf import get_settings
 from ..events import STEER, WireEvent, new_public_id
-from ..exceptions import GenerationNotSteerable, TooManySteers
+from ..exceptions import GenerationNotSteerable, IdempotencyConflict, TooManySteers
 from ..log.rows import database_alias
 from ..log.transaction import locked
 from ..models import Event, Generation
@@ -25,10 +25,18 @@ class Steered(NamedTuple):
     steer: str
 
 
-def steer(generation: int, content: str, author: Any) -> Steered:
-    """Store a message for a generation that has begun; raises GenerationNotSteerable or TooManySteers."""
+def steer(generation: int, content: str, author: Any, client_id: str = "") -> Steered:
+    """Store a message for a generation that has begun; a repeated ``client_id`` returns the first outcome.
+
+    Raises GenerationNotSteerable, TooManySteers or IdempotencyConflict.
+    """
+    by = user_object(author) if author else None
     with locked(get_generation(generation).conversation_id) as log:
         found = get_generation(generation)
+        if client_id and (first := _first_outcome(found, client_id)):
+            if (first["content"], first["author"]) != (content, by):
+                raise IdempotencyConflict
+            return Steered(found, first["steer"])
         if found.status not in Generation.ACTIVE or found.started_at is None:
             raise GenerationNotSteerable
         if found.steers >= get_settings().max_steers:
@@ -39,11 +47,18 @@ def steer(generation: int, content: str, author: Any) -> Steered:
             "generation": found.public_id,
             "steer": new_public_id(),
             "content": content,
-            "author": user_object(author) if author else None,
+            "author": by,
         }
+        if client_id:
+            event["client_id"] = client_id
         log.append(event, found.pk)
         Generation.objects.using(database_alias()).filter(pk=found.pk).update(steers=F("steers") + 1)
         return Steered(found, event["steer"])
+
+
+def _first_outcome(generation: Generation, client_id: str) -> WireEvent | None:
+    earlier = read_steers(generation.conversation_id, generation.pk, generation.first_seq)
+    return next((event for _, event in earlier if event.get("client_id") == client_id), None)
 
 
 def read_steers(conversation: int, generation: int, after: int) -> list[tuple[int, WireEvent]]:

@@ -63,8 +63,8 @@ def _retry(request: HttpRequest, engine: Engine, generation: str) -> tuple[Sent,
 
 
 def _steer(request: HttpRequest, generation: str) -> dict[str, Any]:
-    requester = get_policy().identify(request)
-    return commands.generation_result(commands.steer(requester, generation, read_body(request)))
+    requester, key = get_policy().identify(request), request.headers.get("Idempotency-Key", "")
+    return commands.generation_result(commands.steer(requester, generation, read_body(request), client_id=key))
 
 
 def _decide(request: HttpRequest, generation: str, call: str) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def _add(request: HttpRequest, conversation: str) -> dict[str, Any]:
 def _change(request: HttpRequest, conversation: str, user: str) -> dict[str, Any]:
     membership = _membership(_managed(get_policy().identify(request), conversation), user)
     membership.role = _role(read_body(request))
-    membership.save(update_fields=["role"])
+    if not Membership.objects.filter(pk=membership.pk).update(role=membership.role):
+        raise NotFound  # removed meanwhile
     return _member_object(membership)
 
 

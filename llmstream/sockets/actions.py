@@ -80,7 +80,7 @@ async def decide(socket: Member, frame: Frame) -> str:
 async def typing(socket: Member, frame: Frame) -> None:
     """Show the others in a room that somebody types, or does no longer."""
     room = _joined(socket, frame)
-    if room.role == Membership.Role.READER:
+    if await room.current_role() == Membership.Role.READER:
         raise PermissionDenied
     room.roster.tell(TYPING, socket, room.user, frame.data.get("active") is not False)
 

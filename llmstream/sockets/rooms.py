@@ -11,6 +11,8 @@ from typing import Protocol
 
 from django.db import DatabaseError
 
+from ..conf import get_settings
+from ..database import run_db
 from ..engine import Engine
 from ..events import EventId
 from ..exceptions import DatabaseUnavailable, LLMStreamError, NotFound
@@ -83,13 +85,17 @@ def find_entry(requester: Requester, room: str, last_event_id: str, generation: 
     return Entry(conversation, role, start, begins, recovered=bool(last_event_id) and not start.preface)
 
 
+def _role(requester: Requester, room: str) -> Membership.Role:
+    return get_policy().role(requester, find_conversation(requester, room))
+
+
 class Room:
     """Streams a conversation to one socket from where the join began."""
 
     def __init__(self, socket: Member, entry: Entry) -> None:
         self.conversation = entry.conversation.pk
         self.public_id = entry.conversation.public_id
-        self.role = entry.role
+        self._role, self._role_until = entry.role, socket.engine.loop.time() + get_settings().access_interval
         user = socket.requester.user_or_none
         self.user = user_object(user) if user else None
         self._socket = socket
@@ -130,6 +136,14 @@ class Room:
         del self._socket.rooms[self.public_id]
         self._socket.drop(self.public_id)
         self._socket.engine.part(Attendance).leave(self._socket, self.roster)
+
+    async def current_role(self) -> Membership.Role:
+        """Return what the client may do here, as of the last ``access_interval``; raises NotFound."""
+        now = self._socket.engine.loop.time()
+        if now >= self._role_until:
+            self._role_until = now + get_settings().access_interval
+            self._role = await run_db(_role, self._socket.requester, self.public_id)
+        return self._role
 
     def expel(self) -> None:
         """End the room of somebody who may no longer read it."""

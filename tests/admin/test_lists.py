@@ -11,6 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from llmstream.admin import base
+from llmstream.events import STORED
 from llmstream.models import Conversation, Event, Generation, Message, UsageRecord
 from tests.support import ask, conversation, user
 
@@ -266,3 +267,15 @@ def test_a_user_with_conversations_can_still_be_deleted() -> None:
     assert not Message.objects.exists()
     assert not Generation.objects.exists()
     assert UsageRecord.objects.get().user_id is None
+
+
+@pytest.mark.parametrize("query", ["q=%00", "owner=a%00", "answers=%00", "title__exact=%00"])
+def test_what_no_database_can_hold_is_a_bad_request(query: str, client: Client) -> None:
+    assert client.get(f"{ADMIN}conversation/?{query}").status_code == 400
+
+
+def test_events_are_filtered_by_every_type_that_is_stored(client: Client) -> None:
+    answered()
+    choices = client.get(f"{ADMIN}event/").context["cl"].filter_specs[0].lookup_choices
+    assert [value for value, _ in choices] == list(STORED)
+    assert set(Event.objects.values_list("type", flat=True)) <= set(STORED)

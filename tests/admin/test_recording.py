@@ -214,8 +214,12 @@ async def test_a_running_generation_is_followed_to_its_end(running: Engine, asgi
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_live_view_ends_with_the_permission_and_not_before(running: Engine, asgi_client: AsyncClient) -> None:
+@pytest.mark.parametrize("grounds", ["view_generation", "change_generation"])
+async def test_a_live_view_ends_with_the_permission_and_not_before(
+    running: Engine, asgi_client: AsyncClient, grounds: str
+) -> None:
     upstream = Upstream()
+    await run_db(staff, "view_content", grounds)
     with site(upstream, ACCESS_INTERVAL=0.05):
         sent = await asked(running, "Hi")
         await within(upstream.called.wait())

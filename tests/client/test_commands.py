@@ -84,16 +84,17 @@ def test_what_is_said_without_a_connection_is_said_once_there_is_one(
     [
         ("stop", ["g"], {"type": "stop", "generation": "g"}, True),
         ("retry", ["g"], {"type": "retry", "generation": "g"}, False),
-        ("steer", ["g", "Shorter"], {"type": "steer", "generation": "g", "content": "Shorter"}, False),
-        ("approve", ["g", "t"], {"type": "approve", "generation": "g", "call": "t"}, False),
-        ("deny", ["g", "t"], {"type": "deny", "generation": "g", "call": "t"}, False),
+        ("steer", ["g", "Shorter"], {"type": "steer", "generation": "g", "content": "Shorter"}, True),
+        ("approve", ["g", "t"], {"type": "approve", "generation": "g", "call": "t"}, True),
+        ("deny", ["g", "t"], {"type": "deny", "generation": "g", "call": "t"}, True),
     ],
 )
 def test_only_what_may_be_repeated_is_repeated(
     site: Site, page: ClientPage, socket: Socket, method: str, args: list[str], frame: dict[str, Any], repeated: bool
 ) -> None:
     page.command(method, *args)
-    assert frame.items() <= socket.frame(method).items()
+    sent = socket.frame(method)
+    assert frame.items() <= sent.items()
     again = reconnected(site, page, socket)
     if not repeated:
         error = page.outcome()["error"]
@@ -103,6 +104,7 @@ def test_only_what_may_be_repeated_is_repeated(
         assert again.frames.empty()
         return
     second = again.frame(method)
+    assert {**second, "ref": sent["ref"]} == sent
     again.send("ack", ref=second["ref"], generation={"id": "g"})
     assert page.outcome() == {"result": {"generation": {"id": "g"}}}
 

@@ -134,7 +134,7 @@ def test_a_prompt_under_way_moves_over(site: Site, page: ClientPage) -> None:
         ("send", ["Hi", {"clientId": "1", "busy": "queue"}], "conversations/c/messages/", None),
         ("stop", ["g"], "generations/g/stop/", {}),
         ("retry", ["g"], "generations/g/retry/", {}),
-        ("steer", ["g", "Shorter"], "generations/g/steer/", {"content": "Shorter"}),
+        ("steer", ["g", "Go", {"clientId": "2"}], "generations/g/steer/", {"content": "Go", "client_id": "2"}),
         ("approve", ["g", "a/b"], "generations/g/tool-calls/a%2Fb/", {"decision": "approve"}),
         ("deny", ["g", "t"], "generations/g/tool-calls/t/", {"decision": "deny"}),
     ],

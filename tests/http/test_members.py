@@ -7,10 +7,13 @@ from typing import Any
 import orjson
 import pytest
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from django.test import AsyncClient
 
 from llmstream.database import run_db
 from llmstream.engine import Engine
+from llmstream.fields import Fields
+from llmstream.http.endpoint import read_body
 from llmstream.models import Conversation, Membership
 from tests.http.client import conversation_path, own, signed_in
 from tests.support import user
@@ -106,3 +109,17 @@ async def test_who_is_no_member_cannot_be_changed(running: Engine, key: str) -> 
     owner, _ = await run_db(signed_in)
     found = await run_db(own, "ann")
     assert (await call(owner, "patch", conversation_path(found, f"members/{key}/"), role="reader"))[0] == 404
+
+
+async def test_a_member_who_is_removed_meanwhile_is_not_found(running: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, _ = await run_db(signed_in)
+    bob, found = await run_db(user, "bob"), await run_db(own, "ann")
+    await run_db(Membership.objects.create, conversation=found, user=bob)
+
+    def removed(request: HttpRequest) -> Fields:
+        Membership.objects.all().delete()
+        return read_body(request)
+
+    monkeypatch.setattr("llmstream.http.members.read_body", removed)
+    path = conversation_path(found, f"members/{bob.pk}/")
+    assert (await call(owner, "patch", path, role="reader"))[0] == 404

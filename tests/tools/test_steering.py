@@ -10,7 +10,13 @@ import pytest
 from llmstream import commands
 from llmstream.database import run_db
 from llmstream.engine import Engine
-from llmstream.exceptions import GenerationNotSteerable, InvalidRequest, PermissionDenied, TooManySteers
+from llmstream.exceptions import (
+    GenerationNotSteerable,
+    IdempotencyConflict,
+    InvalidRequest,
+    PermissionDenied,
+    TooManySteers,
+)
 from llmstream.fields import Fields
 from llmstream.generations.approvals import decide
 from llmstream.generations.endings import stop
@@ -149,3 +155,24 @@ def test_who_may_write_may_steer_and_says_something() -> None:
     outcome = commands.steer(Requester(user("bob")), sent.generation.public_id, Fields({"content": "Hi"}))
     assert isinstance(outcome, Steered)
     assert commands.generation_result(outcome)["steer"] == outcome.steer
+
+
+def test_a_repeated_message_is_one_message_even_after_the_end() -> None:
+    with site():
+        sent = ask(Conversation.objects.create(owner=user()))
+        ann = Requester(user())
+
+        def say(content: str, client_id: str = "") -> Steered:
+            fields = Fields({"content": content, "client_id": "x"})
+            return commands.steer(ann, sent.generation.public_id, fields, client_id=client_id)
+
+        first = say("Go")
+        assert say("Go", client_id="unused").steer == first.steer
+        with pytest.raises(IdempotencyConflict):
+            say("Stop")
+        with pytest.raises(IdempotencyConflict):
+            steer(sent.generation.pk, "Go", None, "x")
+        assert steer(sent.generation.pk, "Go", None, "y").steer != first.steer
+        stop(sent.generation.pk)
+        assert say("Go").steer == first.steer
+        assert Generation.objects.get(pk=sent.generation.pk).steers == 2

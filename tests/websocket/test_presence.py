@@ -167,6 +167,19 @@ async def test_typing_is_shown_to_the_others_and_stored_nowhere(running: Engine)
     assert found.head == 0
 
 
+async def test_who_may_no_longer_write_no_longer_types(running: Engine) -> None:
+    room = (await run_db(room_of, "bob")).public_id
+    with site(ACCESS_INTERVAL=0.0):
+        async with visit() as ann, visit("bob") as bob:
+            for visitor in (ann, bob):
+                await visitor.ask("join", room=room)
+            await bob.send("typing", room=room)
+            await ann.until(lambda frame: frame["type"] == "typing")
+            await run_db(lambda: Membership.objects.update(role="reader"))
+            refused = await bob.ask("typing", room=room)
+            assert refused["error"]["code"] == "permission_denied"
+
+
 async def test_a_visitor_has_no_name(running: Engine) -> None:
     with site(ALLOW_ANONYMOUS=True):
         found = await run_db(lambda: Conversation.objects.create(anonymous_id="v" * 22))

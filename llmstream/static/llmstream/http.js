@@ -12,7 +12,10 @@ const REQUESTS = {
   ],
   stop: ({ generation }) => [`generations/${segment(generation)}/stop/`, {}],
   retry: ({ generation }) => [`generations/${segment(generation)}/retry/`, {}],
-  steer: ({ generation, content }) => [`generations/${segment(generation)}/steer/`, { content }],
+  steer: ({ generation, content, client_id }) => [
+    `generations/${segment(generation)}/steer/`,
+    { content, client_id },
+  ],
   approve: (frame) => decision(frame, "approve"),
   deny: (frame) => decision(frame, "deny"),
 };

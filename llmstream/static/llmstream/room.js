@@ -71,19 +71,22 @@ export class Room extends Emitter {
     return this.#client.command({ type: "retry", generation }, false);
   }
 
-  /** Hand a message to an answer at work. @param {string} generation @param {string} content */
-  steer(generation, content) {
-    return this.#client.command({ type: "steer", generation, content }, false);
+  /**
+   * Hand a message to an answer at work. Sent again like a prompt.
+   * @param {string} generation @param {string} content @param {{clientId?: string}} [options]
+   */
+  steer(generation, content, { clientId = randomId() } = {}) {
+    return this.#client.command({ type: "steer", generation, content, client_id: clientId }, true);
   }
 
-  /** Let a tool call go ahead. @param {string} generation @param {string} call */
+  /** Let a tool call go ahead. Sent again like a prompt. @param {string} generation @param {string} call */
   approve(generation, call) {
-    return this.#client.command({ type: "approve", generation, call }, false);
+    return this.#client.command({ type: "approve", generation, call }, true);
   }
 
-  /** Refuse a tool call. @param {string} generation @param {string} call */
+  /** Refuse a tool call. Sent again like a prompt. @param {string} generation @param {string} call */
   deny(generation, call) {
-    return this.#client.command({ type: "deny", generation, call }, false);
+    return this.#client.command({ type: "deny", generation, call }, true);
   }
 
   /** Tell the others that somebody types here, or no longer. Call it for every key: it is sent every 3 s at most. */
