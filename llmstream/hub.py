@@ -26,8 +26,10 @@ from .log.rows import Batch, Row
 
 #: A hole longer than this is left to the readers, who page through the database.
 _FILL_ROWS = 1_000
-#: Conversations whose newest positions are remembered, until the stream that a prompt asked for begins.
-_REMEMBERED_HEADS = 4_096
+#: Conversations whose newest batches are remembered, until the stream that a prompt asked for begins, and how many
+#: bytes of each.
+_REMEMBERED = 1_024
+_REMEMBERED_BYTES = 4_096
 #: Encoded chunks kept per topic: readers who keep up are at one or two positions.
 _KEPT_CHUNKS = 32
 
@@ -174,6 +176,10 @@ def encode_rows(
     return Chunk(wire.join(frames), seq, False)
 
 
+def _size(batch: Batch) -> int:
+    return sum(len(row.data) for row in batch.rows)
+
+
 class Hub:
     """All topics of one event loop.
 
@@ -186,14 +192,14 @@ class Hub:
         self.topics: dict[int, Topic] = {}
         self._on_first, self._on_last = on_first, on_last
         self._tasks: set[asyncio.Task[None]] = set()
-        #: Epoch and head of the conversations published last, followed or not; the oldest come first.
-        self._recent: dict[int, tuple[int, int]] = {}
+        #: The newest batches of conversations that nobody follows yet; those that were silent longest come first.
+        self._recent: dict[int, tuple[int, deque[Batch]]] = {}
 
     def follow(self, conversation: int, public_id: str, epoch: int, tail: Batch | None = None) -> Topic:
         """Join the topic of a conversation; every call needs its ``unfollow``.
 
         The topic is registered before the head is read, so nothing committed in between is missed. With ``tail``, what
-        this process has just committed, the head is known as long as the hub remembers what was published since.
+        this process has just committed, nothing is read as long as the hub remembers what was published since.
         """
         if (topic := self.topics.get(conversation)) is None:
             topic = self.topics[conversation] = Topic(conversation, public_id, epoch)
@@ -212,13 +218,11 @@ class Hub:
     def publish(self, batches: Iterable[Batch]) -> None:
         """Hand committed batches to the topics that are followed here."""
         for batch in batches:
-            known = self._recent.pop(batch.conversation, (0, 0))
-            self._recent[batch.conversation] = max(known, (batch.epoch, batch.rows[-1].seq))
             topic = self.topics.get(batch.conversation)
-            if topic is not None and not topic.publish(batch):
+            if topic is None:
+                self._remember(batch)
+            elif not topic.publish(batch):
                 self._fetch(topic)
-        while len(self._recent) > _REMEMBERED_HEADS:
-            del self._recent[next(iter(self._recent))]
 
     def announce(self, conversation: int, epoch: int, seq: int) -> None:
         """Learn how far a conversation's log goes; what is missing here is read."""
@@ -247,15 +251,25 @@ class Hub:
             elif found[0] > topic.head:
                 self._fetch(topic)
 
+    def _remember(self, batch: Batch) -> None:
+        size, recent = self._recent.pop(batch.conversation, (0, deque[Batch]()))
+        size += _size(batch)
+        recent.append(batch)
+        while size > _REMEMBERED_BYTES and len(recent) > 1:
+            size -= _size(recent.popleft())
+        self._recent[batch.conversation] = size, recent
+        if len(self._recent) > _REMEMBERED:
+            del self._recent[next(iter(self._recent))]
+
     def _begin(self, topic: Topic, tail: Batch | None) -> None:
-        epoch, head = self._recent.get(topic.conversation, (0, 0))
-        if tail is None or tail.epoch != epoch:
+        _, recent = self._recent.pop(topic.conversation, (0, deque[Batch]()))
+        if tail is None or not recent or any(batch.epoch != tail.epoch for batch in recent):
             self._spawn(self._start(topic))
             return
-        topic.start(tail.rows[0].seq - 1, epoch)
-        topic.publish(tail)
-        if topic.head is None or head > topic.head:
-            self._fetch(topic)
+        topic.start(tail.rows[0].seq - 1, tail.epoch)
+        for batch in (tail, *recent):
+            if not topic.publish(batch):
+                self._fetch(topic)
 
     async def _start(self, topic: Topic) -> None:
         with suppress(DatabaseError):  # the next poll tries again

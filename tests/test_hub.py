@@ -146,13 +146,33 @@ async def test_a_tail_just_committed_needs_no_look_at_the_database(hub: Hub) -> 
     assert seen(topic, after=2) == [3, 4, 5, 6]
 
 
-async def test_what_was_published_after_the_tail_is_not_lost(hub: Hub) -> None:
+async def test_what_was_published_after_the_tail_needs_none_either(hub: Hub) -> None:
     owner = await run_db(conversation)
-    first, second, third = await batches(owner, [1, 2, 1])
-    hub.publish([first, third, second])
+    first, *later = await batches(owner, [1, 2, 1])
+    hub.publish([first, *later])
     topic = hub.follow(owner.pk, owner.public_id, owner.epoch, first)
+    assert seen(topic) == [1, 2, 3, 4]
+    assert not hub._tasks
+
+
+@pytest.mark.parametrize("told", [[0, 2, 1], [0, 2], [2]])
+async def test_what_was_told_in_disorder_or_in_part_is_read(hub: Hub, told: list[int]) -> None:
+    owner = await run_db(conversation)
+    made = await batches(owner, [1, 2, 1])
+    hub.publish(made[number] for number in told)
+    topic = hub.follow(owner.pk, owner.public_id, owner.epoch, made[0])
     await until(lambda: topic.head == 4)
     assert seen(topic) == [1, 2, 3, 4]
+
+
+async def test_more_than_the_hub_remembers_is_read(hub: Hub) -> None:
+    owner = await run_db(conversation)
+    made = await batches(owner, [1, 100, 100])
+    hub.publish(made)
+    topic = hub.follow(owner.pk, owner.public_id, owner.epoch, made[0])
+    assert hub._tasks
+    await until(lambda: topic.head == 201)
+    assert seen(topic) == list(range(1, 202))
 
 
 async def test_a_tail_of_another_epoch_or_long_ago_is_not_taken(hub: Hub) -> None:
