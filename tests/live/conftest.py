@@ -17,8 +17,8 @@ from .servers import HANDOFF, PLAIN, Database, LiveServer, copy_postgres, copy_s
 
 #: The servers for which the claims about streams are made.
 WIRINGS = {"uvicorn": ("uvicorn", HANDOFF), "uvicorn-plain": ("uvicorn", PLAIN), "daphne": ("daphne", HANDOFF)}
-#: A server that died is given up within seconds instead of the default ten.
-QUICK = {"LEASE": 1.5, "SWEEP_INTERVAL": 0.3, "POLL_INTERVAL": 0.3}
+#: A server that died is given up within seconds instead of the default ten. Not sooner: idle servers sweep, too.
+QUICK = {"LEASE": 1.5, "SWEEP_INTERVAL": 1.0, "POLL_INTERVAL": 0.3}
 _LOGGED: pytest.StashKey[dict[LiveServer, int]] = pytest.StashKey()
 
 
@@ -88,6 +88,14 @@ def rig(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 def session_rig(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
     """Servers of the whole run."""
     rig = Rig(tmp_path_factory.mktemp("session"), request)
+    yield rig
+    rig.close()
+
+
+@pytest.fixture(scope="module")
+def module_rig(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """Servers of one file's tests."""
+    rig = Rig(tmp_path_factory.mktemp("module"), request)
     yield rig
     rig.close()
 

@@ -59,9 +59,9 @@ def own_valkey() -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="module")
-def polling(session_rig: Rig, own_valkey: ValkeyServer) -> Pair:
+def polling(module_rig: Rig, own_valkey: ValkeyServer) -> Pair:
     """Servers that poll, too."""
-    return pair(session_rig, own_valkey, **QUICK)
+    return pair(module_rig, own_valkey, **QUICK)
 
 
 async def test_news_comes_without_polling(rig: Rig, valkey_server: ValkeyServer) -> None:

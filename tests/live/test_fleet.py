@@ -63,12 +63,12 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(session_rig: Rig) -> Iterator[Fleet]:
+def fleet(module_rig: Rig) -> Iterator[Fleet]:
     """Three web processes and two workers."""
     with ValkeyServer() as valkey:
-        database = session_rig.database("postgres")
+        database = module_rig.database("postgres")
         launch = partial(
-            session_rig.launch,
+            module_rig.launch,
             database=database,
             settings="tests.live.sites.cluster",
             llmstream=SITE,

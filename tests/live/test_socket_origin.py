@@ -32,9 +32,9 @@ PERMITTED = {
 
 
 @pytest.fixture(scope="module", params=["uvicorn", "uvicorn-wsproto", "daphne"])
-def site(session_rig: Rig, request: pytest.FixtureRequest) -> Iterator[LiveServer]:
+def site(module_rig: Rig, request: pytest.FixtureRequest) -> Iterator[LiveServer]:
     """A site that knows its own names."""
-    server = session_rig.server(request.param, settings="tests.live.sites.hosts")
+    server = module_rig.server(request.param, settings="tests.live.sites.hosts")
     yield server
     server.kill()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import psutil
@@ -21,9 +22,11 @@ SERVERS = ("uvicorn", "uvicorn-websockets", "uvicorn-wsproto", "daphne")
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def server(session_rig: Rig, request: pytest.FixtureRequest) -> LiveServer:
+def server(module_rig: Rig, request: pytest.FixtureRequest) -> Iterator[LiveServer]:
     """Each server, one after the other."""
-    return session_rig.server(request.param, llmstream=QUICK)
+    server = module_rig.server(request.param, llmstream=QUICK)
+    yield server
+    server.kill()
 
 
 def text(frames: list[Frame]) -> str:

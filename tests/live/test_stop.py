@@ -42,7 +42,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def scene(session_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(module_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Two servers on each database."""
     with Upstream() as upstream:
         models = {
@@ -51,9 +51,9 @@ def scene(session_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Scene]:
             "mute": entry(upstream.url, "silent?after=0"),
             "headless": entry(upstream.url, "silent?head=0"),
         }
-        database = session_rig.database(request.param)
+        database = module_rig.database(request.param)
         settings = {**QUICK, "MODELS": models, "DEFAULT_MODEL": "endless"}
-        servers = [session_rig.launch("uvicorn", database, llmstream=settings) for _ in range(2)]
+        servers = [module_rig.launch("uvicorn", database, llmstream=settings) for _ in range(2)]
         alice, there = (Api(server.wait_ready().url, database.accounts["alice"]) for server in servers)
         yield Scene(upstream, alice, there, database)
         for server in servers:

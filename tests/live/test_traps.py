@@ -23,10 +23,10 @@ NOBODY = Account("nobody", "", "")
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
-def site(session_rig: Rig, request: pytest.FixtureRequest) -> Iterator[LiveServer]:
+def site(module_rig: Rig, request: pytest.FixtureRequest) -> Iterator[LiveServer]:
     """Each existing site on each server."""
     name, kind = request.param
-    server = session_rig.server(kind, settings=f"tests.live.sites.{name}", llmstream=QUICK)
+    server = module_rig.server(kind, settings=f"tests.live.sites.{name}", llmstream=QUICK)
     yield server
     server.kill()
 

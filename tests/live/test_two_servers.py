@@ -31,10 +31,10 @@ class Pair:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def pair(session_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Pair]:
+def pair(module_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Two uvicorn processes."""
-    database = session_rig.database(request.param)
-    servers = [session_rig.launch("uvicorn", database, llmstream=QUICK) for _ in range(2)]
+    database = module_rig.database(request.param)
+    servers = [module_rig.launch("uvicorn", database, llmstream=QUICK) for _ in range(2)]
     here, there = (Api(server.wait_ready().url, database.accounts["alice"]) for server in servers)
     yield Pair(here, there, database)
     for server in servers:

@@ -63,7 +63,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(session_rig: Rig) -> Iterator[Scene]:
+def scene(module_rig: Rig) -> Iterator[Scene]:
     """One server with a model for every fault."""
     with Upstream() as upstream:
         models = {
@@ -78,7 +78,7 @@ def scene(session_rig: Rig) -> Iterator[Scene]:
         models["second try"] = entry(upstream.url, "status?code=503&times=1&retry_after_ms=10", max_retries=2)
         models["long"] = entry(upstream.url, "answer?tokens=150&rate=50")
         settings = {**QUICK, "MODELS": models, "DEFAULT_MODEL": "crlf"}
-        server = session_rig.server("uvicorn", llmstream=settings)
+        server = module_rig.server("uvicorn", llmstream=settings)
         yield Scene(upstream, server, Api(server.url, server.database.accounts["alice"]))
         server.kill()
 

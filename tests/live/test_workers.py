@@ -83,9 +83,9 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def manned(session_rig: Rig, upstream: Upstream, valkey_server: ValkeyServer) -> Cluster:
+def manned(module_rig: Rig, upstream: Upstream, valkey_server: ValkeyServer) -> Cluster:
     """Two web processes and two workers on PostgreSQL."""
-    found = cluster(session_rig, upstream, valkey_server, "postgres")
+    found = cluster(module_rig, upstream, valkey_server, "postgres")
     for _ in range(2):
         found.worker()
     return found
