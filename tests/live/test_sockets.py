@@ -18,7 +18,7 @@ from .sites.provider import answer, script
 from .sockets import Frame, Socket, opened
 
 #: The servers for which the claims about sockets are made.
-SERVERS = ("uvicorn", "uvicorn-websockets", "uvicorn-wsproto", "daphne")
+SERVERS = ("uvicorn", "uvicorn-wsproto", "daphne")
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -112,7 +112,7 @@ async def test_frames_in_pieces_are_whole_frames(server: LiveServer, alice: Api)
 
 
 #: What the client sees when the server is told to end. uvicorn writes 1012 by itself before an application hears of it.
-SHUTDOWN_CODES = {"daphne": {4100, 1006}, "uvicorn": {1012}, "uvicorn-websockets": {1012}, "uvicorn-wsproto": {1012}}
+SHUTDOWN_CODES = {"daphne": {4100, 1006}, "uvicorn": {1012}, "uvicorn-wsproto": {1012}}
 
 
 @pytest.mark.parametrize("kind", SERVERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from time import monotonic
 
 from llmstream.tools import ToolContext, tool
 
@@ -45,3 +46,15 @@ async def endless() -> None:
     """Never return."""
     _note("endless")
     await asyncio.Event().wait()
+
+
+@tool(approval=True)
+async def stamp() -> None:
+    """Note the time, if somebody agrees."""
+    _note(str(monotonic()))
+
+
+@tool
+async def tick() -> None:
+    """Take a moment."""
+    await asyncio.sleep(0.02)
