@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 
 from .events import (
+    CONTEXT,
     DATA,
+    GENERATION_START,
     PART_KINDS,
     PHASE,
     STEER,
@@ -33,7 +35,8 @@ class Answer:
     ``length`` counts the characters of all text, ``asked`` those of all tool input. ``calls`` are the usage events of
     the model calls so far, and ``counted`` is what of ``length`` and ``asked`` they account for. ``phase`` is the
     newest one, ``steers`` are the steering messages that the model has not seen, by id, and ``taken`` the ids of those
-    that it has.
+    that it has. ``started`` says whether its generation has begun, and ``left_out`` how many turns of the history the
+    last call went without.
     """
 
     def __init__(self) -> None:
@@ -48,6 +51,8 @@ class Answer:
         self.phase: dict[str, Any] | None = None
         self.steers: dict[str, dict[str, Any]] = {}
         self.taken: set[str] = set()
+        self.started = False
+        self.left_out = 0
 
     def grow(self, kind: str, text: str) -> int:
         """Add text of a delta type to the last part, or to a new one when the type changes; return the part's index."""
@@ -105,6 +110,12 @@ class Answer:
         self._kinds.append(part["type"])
         self._pieces.append([])
 
+    def _begun(self, event: WireEvent) -> None:
+        self.started = True
+
+    def _trimmed(self, event: WireEvent) -> None:
+        self.left_out = event["left_out"]
+
     def _called(self, event: WireEvent) -> None:
         part = {"type": "tool", **{key: event[key] for key in ("call", "tool", "input", "step")}, "approval": None}
         self._tools[event["call"]] = part
@@ -147,6 +158,8 @@ class Answer:
 
 
 _FOLDS = {
+    GENERATION_START: Answer._begun,
+    CONTEXT: Answer._trimmed,
     TOOL_CALL: Answer._called,
     TOOL_PROGRESS: Answer._progressed,
     TOOL_APPROVAL_REQUEST: Answer._asked_for,

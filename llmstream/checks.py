@@ -69,6 +69,8 @@ def _dotted_paths(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "RUNNER", settings.runner
     for key, model in settings.models.items():
         yield f"MODELS[{key!r}]['PROVIDER']", model.provider
+        if isinstance(model.context, str):
+            yield f"MODELS[{key!r}]['CONTEXT']", model.context
         for path in model.tools:
             yield f"MODELS[{key!r}]['TOOLS']", path
 

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from . import branches
+from .branches import Chosen
 from .conf import BUSY_POLICIES, get_settings
 from .engine import Engine
+from .events import PUBLIC_ID_LENGTH
 from .exceptions import InvalidRequest
 from .fields import Fields
 from .generations import approvals, endings, prompts, steering
-from .generations.prompts import Prompt, Sent
+from .generations.prompts import Again, Prompt, Sent
 from .generations.steering import Steered
 from .lookup import find_conversation, find_generation
 from .models import Generation
@@ -31,7 +34,7 @@ _CLIENT_ID_LENGTH = 128
 def send(requester: Requester, engine: Engine, conversation: str, fields: Fields, *, client_id: str = "") -> Sent:
     """Add a message and have its answer begin on ``engine``.
 
-    ``fields`` are content, client_id, model, busy and parent; ``client_id`` stands in for a missing one.
+    ``fields`` are content, client_id, model, busy, and parent or edits; ``client_id`` stands in for a missing one.
     """
     found = find_conversation(requester, conversation)
     get_policy().check_write(requester, found)
@@ -43,9 +46,21 @@ def stop(requester: Requester, generation: str) -> Generation:
     return endings.stop(_writable(requester, generation).pk)
 
 
-def retry(requester: Requester, engine: Engine, generation: str) -> Sent:
-    """Answer the same prompt again."""
-    return begin(engine, partial(prompts.retry, _writable(requester, generation).pk))
+def retry(requester: Requester, engine: Engine, generation: str, fields: Fields, *, client_id: str = "") -> Sent:
+    """Answer the same prompt again; ``fields`` are client_id, model and busy, and ``client_id`` is as in ``send``."""
+    again = Again(
+        client_id=_client_id(fields, client_id),
+        model=fields.text("model", limit=100),
+        busy=fields.text("busy", limit=20, choices=BUSY_POLICIES),
+    )
+    return begin(engine, partial(prompts.retry, _writable(requester, generation).pk, again))
+
+
+def choose(requester: Requester, conversation: str, fields: Fields) -> Chosen:
+    """Show the branch that the message ``leaf`` is on, to everybody in the conversation."""
+    found = find_conversation(requester, conversation)
+    get_policy().check_write(requester, found)
+    return branches.choose(found.pk, fields.text("leaf", limit=PUBLIC_ID_LENGTH))
 
 
 def steer(requester: Requester, generation: str, fields: Fields, *, client_id: str = "") -> Steered:
@@ -85,6 +100,11 @@ def generation_result(outcome: Generation | Steered) -> dict[str, Any]:
     generation, steer = outcome if isinstance(outcome, Steered) else (outcome, "")
     found = {"generation": generation_object(generation, message=generation.message.public_id)}
     return {**found, "steer": steer} if steer else found
+
+
+def choice_object(chosen: Chosen) -> dict[str, str]:
+    """Return what clients see of the branch that is on show."""
+    return {"leaf": chosen.leaf, "last_event_id": str(chosen.last_event_id)}
 
 
 def begin(engine: Engine, ask: Callable[..., Sent]) -> Sent:
@@ -131,5 +151,6 @@ def _prompt(requester: Requester, fields: Fields, client_id: str) -> Prompt:
         author=requester.user_or_none,
         model=fields.text("model", limit=100),
         busy=fields.text("busy", limit=20, choices=BUSY_POLICIES),
-        parent=fields.text("parent", limit=22),
+        parent=fields.text("parent", limit=PUBLIC_ID_LENGTH),
+        edits=fields.text("edits", limit=PUBLIC_ID_LENGTH),
     )

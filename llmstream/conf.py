@@ -36,6 +36,11 @@ class ModelSettings:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     #: Dotted paths of the tools that the model may ask for.
     tools: Sequence[str] = ()
+    #: Tokens of its history that the model is sent at most; 0 for all of it.
+    context_tokens: int = 0
+    #: ``ContextPolicy`` that chooses what is sent, the class or its dotted path, and its keyword arguments.
+    context: Any = "llmstream.context.NewestTurns"
+    context_options: Mapping[str, Any] = field(default_factory=dict)
     #: The model must show its first sign of life within this time, and go on within the second one.
     first_token_timeout: float = 60.0
     token_timeout: float = 30.0
@@ -151,6 +156,8 @@ def _model_settings(key: str, entry: Mapping[str, Any]) -> ModelSettings:
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] needs a PROVIDER, the dotted path of a class.")
     if isinstance(entry.get("TOOLS"), str):
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['TOOLS'] must be a list of dotted paths.")
+    if not isinstance(entry.get("CONTEXT_TOKENS", 0), int) or entry.get("CONTEXT_TOKENS", 0) < 0:
+        raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['CONTEXT_TOKENS'] must be a number of tokens.")
     return ModelSettings(**{known[name]: value for name, value in entry.items()})
 
 

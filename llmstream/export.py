@@ -12,7 +12,7 @@ import orjson
 
 from .log.rows import database_alias
 from .models import Conversation
-from .transcript import Turn, newest_branch, read_turns
+from .transcript import Turn, chosen_branch, read_turns
 
 _CONVERSATIONS_PER_QUERY = 50
 _MESSAGES = 10_000
@@ -43,7 +43,9 @@ def export(conversations: Sequence[int], kind: Format) -> Iterator[str]:
 
 
 def _jsonl(conversation: Conversation, turns: Sequence[Turn]) -> str:
-    branch = [{"role": turn.message.role, "content": turn.text} for turn in newest_branch(turns) if turn.text]
+    branch = [
+        {"role": turn.message.role, "content": turn.text} for turn in chosen_branch(conversation, turns) if turn.text
+    ]
     line = {"messages": branch, "metadata": {"conversation": conversation.public_id}}
     return orjson.dumps(line).decode() + "\n" if branch else ""
 
@@ -66,7 +68,7 @@ def _csv(conversation: Conversation, turns: Sequence[Turn]) -> str:
 def _markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
     title = " ".join(str(conversation).split())
     sections = [f"# {title}\n"]
-    for turn in newest_branch(turns):
+    for turn in chosen_branch(conversation, turns):
         name = turn.message.get_role_display().capitalize()
         state = "" if turn.message.status == turn.message.Status.COMPLETED else f", {turn.message.get_status_display()}"
         sections.append(f"## {name}, {turn.message.created_at:%Y-%m-%d %H:%M:%S}{state}\n\n{turn.text}\n")

@@ -26,8 +26,9 @@ class PublicIdField(models.CharField):  # type: ignore[type-arg]
 class Conversation(models.Model):
     """A dialogue that owns one totally ordered event log.
 
-    ``head`` is the ``seq`` of the newest event and is moved only under this row's lock. ``epoch`` changes when the
-    log's history is no longer the one that clients saw, so that their event ids lead to a reset.
+    ``head`` is the ``seq`` of the newest event, and ``leaf`` the ``first_seq`` of the message that ends the branch on
+    show (0: the newest); both are moved only under this row's lock. ``epoch`` changes when the log's history is no
+    longer the one that clients saw, so that their event ids lead to a reset.
     """
 
     public_id = PublicIdField()
@@ -54,6 +55,7 @@ class Conversation(models.Model):
     )
     model = models.CharField(_("model"), max_length=100, blank=True)
     head = models.PositiveBigIntegerField(_("head"), default=0, editable=False)
+    leaf = models.PositiveBigIntegerField(_("leaf"), default=0, editable=False)
     epoch = models.PositiveIntegerField(_("epoch"), default=1, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     updated_at = models.DateTimeField(_("updated at"), auto_now_add=True)
@@ -182,7 +184,8 @@ class Generation(models.Model):
 
     ``fence`` counts the owners it has had: an append by an earlier owner fails. ``lease_expires_at`` is the time until
     which its owner may be silent. ``end_seq`` is the ``seq`` of its terminal event. ``steers`` counts the steering
-    messages in its log. While it waits for a decision it has no owner; decided, it is queued again.
+    messages in its log, ``left_out`` the turns of the history that its model was not sent. While it waits for a
+    decision it has no owner; decided, it is queued again.
     """
 
     class Status(models.TextChoices):
@@ -214,6 +217,7 @@ class Generation(models.Model):
     finish_reason = models.CharField(_("finish reason"), max_length=40, blank=True, editable=False)
     error_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
     steers = models.PositiveSmallIntegerField(_("steering messages"), default=0, editable=False)
+    left_out = models.PositiveIntegerField(_("turns left out"), default=0, editable=False)
     first_seq = models.PositiveBigIntegerField(editable=False)
     end_seq = models.PositiveBigIntegerField(null=True, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

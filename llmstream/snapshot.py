@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import Q
 
 from .answer import Answer, is_waiting
+from .branches import leaf_as_of
 from .conf import get_settings
 from .events import SNAPSHOT, EventId, WireEvent
 from .exceptions import message_of
@@ -67,6 +68,7 @@ def generation_object(
         "error": error_object(generation.error_code) if ended else None,
         "phase": answer.phase if answer else None,
         "steers": list(answer.steers.values()) if answer else [],
+        "left_out": answer.left_out if answer else generation.left_out,
     }
 
 
@@ -83,14 +85,14 @@ def error_object(code: str) -> dict[str, str] | None:
 def state(conversation: Conversation, until: int | None = None, generation: Generation | None = None) -> dict[str, Any]:
     """Return the conversation as of ``until`` (its head when None): messages, generations and ``last_event_id``.
 
-    Running messages carry their text so far. With ``generation`` only that one, its prompt and its answer are there.
-    The newest messages are kept when there are more than the site's limit, and ``truncated`` is true then.
+    ``leaf`` is the message that ends the branch on show. Running messages carry their text so far. With ``generation``
+    only that one, its prompt and its answer are there. When there are more messages than the site's limit the newest
+    are kept, and as many up to ``leaf``; ``truncated`` is true then.
     """
     seq = conversation.head if until is None else min(until, conversation.head)
-    limit = get_settings().max_messages
-    messages = list(_messages(conversation, seq, generation)[: limit + 1])
-    truncated = len(messages) > limit
-    messages = sorted(messages[:limit], key=lambda message: message.first_seq)
+    leaf = 0 if generation else leaf_as_of(conversation, seq)
+    messages, truncated = _kept(_messages(conversation, seq, generation), leaf)
+    newest = messages[-1].public_id if messages else None
     generations = _generations(conversation, seq, messages)
     latest = {item.message_id: item for item in generations}
     answers = {
@@ -102,6 +104,7 @@ def state(conversation: Conversation, until: int | None = None, generation: Gene
             _message_as_of(message, seq, latest.get(message.pk), answers.get(message.pk)) for message in messages
         ],
         "generations": [_generation_as_of(item, seq, answers.get(item.message_id)) for item in generations],
+        "leaf": next((item.public_id for item in messages if item.first_seq == leaf), newest),
         "truncated": truncated,
         "last_event_id": str(EventId(conversation.public_id, conversation.epoch, seq)),
     }
@@ -110,8 +113,20 @@ def state(conversation: Conversation, until: int | None = None, generation: Gene
 def snapshot_event(conversation: Conversation, until: int, generation: Generation | None = None) -> WireEvent:
     """Return the state as the ``snapshot`` event."""
     current = state(conversation, until, generation)
-    rest = {key: current.pop(key) for key in ("messages", "generations", "truncated", "last_event_id")}
+    rest = {key: current.pop(key) for key in ("messages", "generations", "leaf", "truncated", "last_event_id")}
     return {"type": SNAPSHOT, "conversation": current, **rest}
+
+
+def _kept(found: Any, leaf: int) -> tuple[list[Message], bool]:
+    """Return the messages that a state shows, oldest first, and whether there are more."""
+    limit = get_settings().max_messages
+    messages = list(found[: limit + 1])
+    truncated = len(messages) > limit
+    del messages[limit:]
+    if truncated and leaf:
+        known = sum(message.first_seq <= leaf for message in messages)
+        messages += found.filter(first_seq__lte=leaf, first_seq__lt=messages[-1].first_seq)[: limit - known]
+    return messages[::-1], truncated
 
 
 def _messages(conversation: Conversation, seq: int, generation: Generation | None) -> Any:
@@ -149,11 +164,13 @@ def _message_as_of(message: Message, seq: int, generation: Generation | None, an
 
 def _generation_as_of(generation: Generation, seq: int, answer: Answer | None) -> dict[str, Any]:
     ended_later = generation.end_seq is not None and generation.end_seq > seq
-    status: str | None = Generation.Status.RUNNING if ended_later else None
-    if generation.started_at and (ended_later or generation.status in Generation.ACTIVE):
-        # Between its start and its end the log tells: the row may be of a later position.
-        parts = answer.parts if answer else generation.message.parts
-        status = Generation.Status.WAITING if is_waiting(parts) else Generation.Status.RUNNING
+    status: str | None = None
+    if ended_later or generation.status in Generation.ACTIVE:
+        # Until its end the log tells: the row may be of a later position.
+        status = Generation.Status.QUEUED
+        if answer.started if answer else generation.started_at:
+            parts = answer.parts if answer else generation.message.parts
+            status = Generation.Status.WAITING if is_waiting(parts) else Generation.Status.RUNNING
     return generation_object(generation, message=generation.message.public_id, status=status, answer=answer)
 
 

@@ -25,9 +25,9 @@ _Field: TypeAlias = "Field[Any, Any]"
 
 _ACTIVE = ", ".join(f"'{status}'" for status in Generation.ACTIVE)
 _IS_BUSY = f"SELECT 1 FROM {Generation._meta.db_table} WHERE conversation_id = %s AND status IN ({_ACTIVE})"  # noqa: S608
-_NEWEST = (
+_MESSAGES = (
     f"SELECT id, public_id, parent_id, role, text FROM {Message._meta.db_table}"  # noqa: S608
-    " WHERE conversation_id = %s ORDER BY first_seq DESC LIMIT %s"
+    " WHERE conversation_id = %s AND first_seq <= %s ORDER BY first_seq DESC LIMIT %s"
 )
 
 
@@ -48,10 +48,10 @@ def is_busy(conversation: int) -> bool:
         return cursor.fetchone() is not None
 
 
-def newest_messages(conversation: int, limit: int) -> list[Turn]:
-    """Return what a prompt needs of a conversation's messages, the newest first, at most ``limit``."""
+def messages_until(conversation: int, seq: int, limit: int) -> list[Turn]:
+    """Return what a prompt needs of the messages at or before a position, the newest first, at most ``limit``."""
     with connections[database_alias()].cursor() as cursor:
-        cursor.execute(_NEWEST, [conversation, limit])
+        cursor.execute(_MESSAGES, [conversation, seq, limit])
         return [Turn(*row) for row in cursor.fetchall()]
 
 

@@ -1,4 +1,4 @@
-"""A conversation to read: its turns in order, with the branches that were left beside the newest one."""
+"""A conversation to read: its turns in order, with the other branches beside the one on show."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from django.db.models import Prefetch
 
 from .answer import Answer, plain_text
+from .branches import on_show
 from .log.reading import read_rows
 from .log.rows import database_alias
 from .models import Conversation, Generation, Message
@@ -63,45 +64,42 @@ def current_parts(message: Message, generation: Generation | None) -> Parts:
     return Answer.from_rows(read_rows(message.conversation_id, message.first_seq), generation.pk).parts
 
 
-def newest_branch(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the turns that lead to the newest one, and itself."""
-    known = {turn.message.pk: turn for turn in turns}
-    branch: list[Turn] = []
-    turn = turns[-1] if turns else None
-    while turn is not None:
-        branch.append(turn)
-        turn = known.get(turn.message.parent_id) if turn.message.parent_id else None
-    return branch[::-1]
+def chosen_branch(conversation: Conversation, turns: Sequence[Turn]) -> list[Turn]:
+    """Return those of the turns that are on the branch on show."""
+    shown = on_show(conversation)
+    return [turn for turn in turns if turn.message.pk in shown]
 
 
-def with_branches(turns: Sequence[Turn]) -> Iterator[Item]:
-    """Yield the turns as a flat tree: the newest branch, and before each turn the others that began in its place.
+def with_branches(conversation: Conversation, turns: Sequence[Turn]) -> Iterator[Item]:
+    """Yield the turns as a flat tree: the branch on show, and before each turn the others that began in its place.
 
     Flat, since a tree may be as deep as the conversation is long.
     """
+    shown = on_show(conversation)
     known = {turn.message.pk for turn in turns}
     replies: Mapping[int | None, list[Turn]] = defaultdict(list)
     for turn in turns:
         parent = turn.message.parent_id
         replies[parent if parent in known else None].append(turn)
     newest = _newest(turns)
+    order = {pk: (pk in shown, *found) for pk, found in newest.items()}
     # Each entry is a turn whose branch is to be written, or an end to be marked.
-    pending: list[Turn | BranchStart | BranchEnd] = _in_order(replies[None], newest)
+    pending: list[Turn | BranchStart | BranchEnd] = _in_order(replies[None], order)
     while pending:
         item = pending.pop()
         yield item
         if isinstance(item, Turn):
-            pending += _in_order(replies[item.message.pk], newest)
+            pending += _in_order(replies[item.message.pk], order)
 
 
-def _in_order(siblings: Sequence[Turn], newest: Mapping[int, tuple[int, int]]) -> list[Item]:
+def _in_order(siblings: Sequence[Turn], order: Mapping[int, tuple[bool, int, int]]) -> list[Item]:
     """Return what is to be written for replies to one message, last first: the one that goes on is written last."""
     if not siblings:
         return []
-    *left, going_on = sorted(siblings, key=lambda turn: newest[turn.message.pk])
+    *left, going_on = sorted(siblings, key=lambda turn: order[turn.message.pk])
     items: list[Item] = [going_on]
     for turn in reversed(left):
-        items += [BranchEnd(), turn, BranchStart(newest[turn.message.pk][1])]
+        items += [BranchEnd(), turn, BranchStart(order[turn.message.pk][2])]
     return items
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .branches import path_to
 from .models import Generation, Message
 
 _ENDINGS = {
@@ -15,19 +18,22 @@ _ENDINGS = {
 }
 
 
-def newest_messages(state: dict[str, Any], me: str) -> list[dict[str, Any]]:
-    """Return the messages on the newest branch as the template shows them; ``me`` is the reader's id."""
+def messages_on_show(state: dict[str, Any], me: str) -> list[dict[str, Any]]:
+    """Return the messages on the chosen branch as the template shows them; ``me`` is the reader's id."""
     known = {message["id"]: message for message in state["messages"]}
     generations = {generation["id"]: generation for generation in state["generations"]}
-    branch: list[dict[str, Any]] = []
-    message = state["messages"][-1] if state["messages"] else None
-    while message is not None:
-        branch.append(_shown(message, generations.get(message["generation"]), me))
-        message = known.get(message["parent"])
-    return branch[::-1]
+    versions: dict[str | None, list[str]] = defaultdict(list)
+    for message in state["messages"]:
+        versions[message["parent"]].append(message["id"])
+    branch = path_to(known.get(state["leaf"]), lambda message: known.get(message["parent"]))
+    return [
+        _shown(message, generations.get(message["generation"]), versions[message["parent"]], me) for message in branch
+    ]
 
 
-def _shown(message: dict[str, Any], generation: dict[str, Any] | None, me: str) -> dict[str, Any]:
+def _shown(
+    message: dict[str, Any], generation: dict[str, Any] | None, versions: Sequence[str], me: str
+) -> dict[str, Any]:
     author = message["author"]
     is_mine = message["role"] == Message.Role.USER and (author is None or author["id"] == me)
     name = "Assistant" if message["role"] == Message.Role.ASSISTANT else (author or {}).get("name", message["role"])
@@ -37,7 +43,15 @@ def _shown(message: dict[str, Any], generation: dict[str, Any] | None, me: str) 
         "mine": "true" if is_mine else "false",
         "name": "You" if is_mine else name,
         "note": _note(message, generation),
+        "notes": list(_notes(message, generation, versions)),
     }
+
+
+def _notes(message: dict[str, Any], generation: dict[str, Any] | None, versions: Sequence[str]) -> Iterator[str]:
+    if len(versions) > 1:
+        yield f"Version {versions.index(message['id']) + 1} of {len(versions)}"
+    if generation and generation["left_out"]:
+        yield f"Turns left out of the history: {generation['left_out']}"
 
 
 def _note(message: dict[str, Any], generation: dict[str, Any] | None) -> str:

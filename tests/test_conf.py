@@ -51,6 +51,8 @@ def test_a_change_is_seen_at_once_and_undone_with_it() -> None:
         ({"MODELS": {"m": {}}}, "'m'"),
         ({"MODELS": {"m": {"PROVIDER": 5}}}, "PROVIDER"),
         ({"MODELS": {"m": {**PARROT, "TEMPERATURE": 1}}}, "TEMPERATURE"),
+        ({"MODELS": {"m": {**PARROT, "CONTEXT_TOKENS": "8k"}}}, "CONTEXT_TOKENS"),
+        ({"MODELS": {"m": {**PARROT, "CONTEXT_TOKENS": -1}}}, "CONTEXT_TOKENS"),
         ([], "dict"),
     ],
 )

@@ -59,7 +59,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
         "admin.md": ["LogEntry", "ScriptedProvider"],
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],
-        "providers.md": ["LLMSTREAM", *SERVICES, "class Parrot"],
+        "providers.md": ["LLMSTREAM", *SERVICES, "class LastTurns", "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "settings.md": ["class StaffStart", "@receiver"],
         "tools.md": ["def stocktake", "def librarian"],
@@ -120,6 +120,14 @@ async def test_the_example_provider_answers() -> None:
     request = ProviderRequest("g", "parrot", [ChatMessage("user", "Hello there")])
     parts = [part async for part in provider.stream(request)]
     assert parts == ["Hello ", "there ", Usage(2, 2), Finish("stop")]
+
+
+async def test_the_example_context_policy_keeps_the_last_turns() -> None:
+    policy = snippet("docs/providers.md", "class LastTurns")["LastTurns"](turns=3)
+    turns = [ChatMessage("system", "Be brief.")]
+    turns += [ChatMessage(role, role) for role in ("user", "assistant", "user", "assistant", "user")]
+    assert await policy.fit(ProviderRequest("g", "", turns), 0) == [turns[0], *turns[-3:]]
+    assert await policy.fit(ProviderRequest("g", "", turns[:-1]), 0) == [turns[0], *turns[3:5]]
 
 
 async def test_the_example_tools_are_tools() -> None:

@@ -9,7 +9,9 @@ import pytest
 from django.utils import timezone
 
 from llmstream.answer import Answer
+from llmstream.branches import choose
 from llmstream.events import (
+    BRANCH_CHOSEN,
     PART_KINDS,
     PHASE,
     REASONING_DELTA,
@@ -21,6 +23,7 @@ from llmstream.events import (
     delta,
 )
 from llmstream.generations.approvals import suspend
+from llmstream.generations.claims import claim_next
 from llmstream.generations.endings import Ending, fail, stop, store_ending
 from llmstream.generations.prompts import Prompt, Sent, retry, send
 from llmstream.generations.steering import steer
@@ -79,6 +82,15 @@ def recorded() -> Conversation:
     fail(third.generation.pk, third.generation.fence, "provider_timeout")
     complete(retry(third.generation.pk), (TEXT_DELTA, "whole"))
     ask_for_a_tool(send(owner.pk, Prompt("Tool", author=user())))
+    choose(owner.pk, first.message.public_id)
+    choose(owner.pk, third.answer.public_id)
+    complete(send(owner.pk, Prompt("Edited", author=user(), edits=first.message.public_id)), (TEXT_DELTA, "other"))
+    running = send(owner.pk, Prompt("Slow", author=user()))
+    waiting = [send(owner.pk, Prompt(content, author=user(), busy="queue")) for content in ("Waits", "In vain")]
+    stop(waiting[1].generation.pk)
+    complete(running, (TEXT_DELTA, "done"))
+    claim_next(owner.pk)
+    stop(waiting[0].generation.pk)
     last = send(owner.pk, Prompt("Three", author=user()))
     say(last, (REASONING_DELTA, 0, "still"), (TEXT_DELTA, 1, "going"), (TEXT_DELTA, 1, " on"))
     return Conversation.objects.get(pk=owner.pk)
@@ -119,6 +131,12 @@ def tell(parts: list[dict[str, Any]], event: dict[str, Any]) -> None:
         parts[-1]["approval"] = {"decision": None, "by": None, "expires_at": event["expires_at"]}
 
 
+def leaf_of(events: list[dict[str, Any]]) -> str | None:
+    """Return the leaf as a client that applies events one by one has it."""
+    leaves = [event["message"]["id"] if event["type"] == "message-created" else event.get("leaf") for event in events]
+    return next((leaf for leaf in reversed(leaves) if leaf), None)
+
+
 def fold(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return messages and generations as a client that applies events one by one has them."""
     messages: dict[str, dict[str, Any]] = {}
@@ -127,9 +145,11 @@ def fold(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[
         if event["type"] == "message-created":
             message = messages[event["message"]["id"]] = {**event["message"], "parts": [*event["message"]["parts"]]}
             if message["role"] == "assistant":
-                generations[event["generation"]] = {"id": event["generation"], "message": message["id"]}
+                queued = {"id": event["generation"], "message": message["id"], "status": "queued"}
+                generations[event["generation"]] = queued
         elif event["type"] == "generation-start":
-            generations[event["generation"]] |= {"model": event["model"], "attempt": event["attempt"]}
+            started = {"model": event["model"], "attempt": event["attempt"], "status": "running"}
+            generations[event["generation"]] |= started
         elif event["type"] in PART_KINDS:
             grow(messages[event["message"]]["parts"], event)
         elif event["type"] == "message-end":
@@ -141,13 +161,13 @@ def fold(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[
         elif event["type"] == STEER:
             steers = [{key: event[key] for key in ("steer", "content", "author")}]
             generations[event["generation"]]["steers"] = steers
-        elif event["type"] != USAGE:
+        elif event["type"] not in (USAGE, BRANCH_CHOSEN):
             tell(messages[event["message"]]["parts"], event)
             waits = event["type"] == TOOL_APPROVAL_REQUEST
             generations[event["generation"]]["status"] = "waiting" if waits else "running"
-    running: dict[str, Any] = {"status": "running", "finish_reason": None, "error": None, "model": "default"}
-    running |= {"phase": None, "steers": []}
-    return list(messages.values()), [{**running, **generation} for generation in generations.values()]
+    begun: dict[str, Any] = {"finish_reason": None, "error": None, "model": "default", "phase": None, "steers": []}
+    begun["left_out"] = 0
+    return list(messages.values()), [{**begun, **generation} for generation in generations.values()]
 
 
 def test_the_state_at_every_position_is_the_fold_of_the_events_up_to_it() -> None:
@@ -158,6 +178,7 @@ def test_the_state_at_every_position_is_the_fold_of_the_events_up_to_it() -> Non
         messages, generations = fold(events[:seq])
         found = state(owner, seq)
         assert found["messages"] == messages, seq
+        assert found["leaf"] == leaf_of(events[:seq]), seq
         for item, known in zip(found["generations"], generations, strict=True):
             if ends_at(item["id"]) == seq + 1:
                 # Of an answer that the next event ends, the parts are there already, and nothing else is kept.

@@ -18,7 +18,7 @@ from django.utils import timezone
 from llmstream import statements
 from llmstream.generations.endings import stop
 from llmstream.models import Conversation, Generation, Message, UsageRecord
-from llmstream.statements import insert, is_busy, newest_messages, update
+from llmstream.statements import insert, is_busy, messages_until, update
 from tests.support import ask, conversation
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
@@ -142,12 +142,13 @@ def test_a_conversation_is_busy_until_its_generations_have_ended() -> None:
 def test_the_newest_messages_come_first() -> None:
     sent = ask(conversation())
     ask(conversation())
-    found = newest_messages(sent.conversation.pk, 5)
+    found = messages_until(sent.conversation.pk, sent.conversation.head, 5)
     assert [(turn.pk, turn.public_id, turn.parent, turn.role, turn.text) for turn in found] == [
         (sent.answer.pk, sent.answer.public_id, sent.message.pk, "assistant", ""),
         (sent.message.pk, sent.message.public_id, None, "user", sent.message.text),
     ]
-    assert [turn.pk for turn in newest_messages(sent.conversation.pk, 1)] == [sent.answer.pk]
+    assert [turn.pk for turn in messages_until(sent.conversation.pk, sent.conversation.head, 1)] == [sent.answer.pk]
+    assert [turn.pk for turn in messages_until(sent.conversation.pk, 1, 5)] == [sent.message.pk]
 
 
 def test_an_update_may_be_bound_to_what_the_row_has() -> None:

@@ -168,7 +168,7 @@ class ConversationAdmin(LargeTableAdmin):
         log_read(request, [conversation], _t("Read the transcript."))
         kinds = {Turn: "turn", BranchStart: "start", BranchEnd: "end"}
         return {
-            "items": [{"kind": kinds[type(item)], "item": item} for item in with_branches(turns)],
+            "items": [{"kind": kinds[type(item)], "item": item} for item in with_branches(conversation, turns)],
             "older": str(turns[0].message.first_seq) if more else "",
             "newest": before is None,
         }

@@ -22,6 +22,7 @@ from ..log.transaction import LogTransaction, locked
 from ..models import Conversation, Generation, Message, ToolCall
 from ..providers.base import ChatMessage, ProviderRequest
 from ..signals import generation_started
+from ..statements import messages_until
 from .approvals import take_up
 from .queries import active_generations, after_commit
 from .transcript import transcript
@@ -141,25 +142,33 @@ def still_owned(owned: Mapping[int, int]) -> set[int]:
     return {pk for pk, fence in running.values_list("pk", "fence") if owned[pk] == fence}
 
 
-def history(conversation: Conversation, generation: Generation) -> list[ChatMessage]:
-    """Return the branch that leads to a generation's answer, oldest first."""
-    answer = generation.message
-    rows = (
-        Message.objects.using(database_alias())
-        .filter(conversation=conversation, first_seq__lt=answer.first_seq)
-        .order_by("-first_seq")
-    )
-    known = rows.values_list("pk", "parent", "role", "text")[: get_settings().max_messages]
-    worked = answers_with_tools(conversation, generation.model)
-    return branch_to(answer.parent_id, {pk: turn for pk, *turn in known}, worked)
+def history(conversation: Conversation, generation: Generation, model: str = "") -> list[ChatMessage]:
+    """Return the branch that leads to a generation's answer, oldest first, for its model or another one."""
+    question = generation.message.parent
+    if question is None:
+        return []
+    until = question.first_seq - 1
+    if question.parent_id:
+        # Not the newest ones before the question: it may be an edit of an old message.
+        found = Message.objects.using(database_alias()).filter(pk=question.parent_id)
+        until = found.values_list("first_seq", flat=True).first() or until
+    rows = messages_until(conversation.pk, until, get_settings().max_messages)
+    worked = answers_with_tools(conversation, model or generation.model, until)
+    branch = branch_to(question.parent_id, {pk: turn for pk, _, *turn in rows}, worked)
+    return [*branch, ChatMessage(question.role, question.text)]
 
 
-def answers_with_tools(conversation: Conversation, model: str) -> dict[int, list[dict[str, Any]]]:
-    """Return ``{message: parts}`` of the answers in which tools were used, for a model that has tools itself."""
+def answers_with_tools(conversation: Conversation, model: str, until: int) -> dict[int, list[dict[str, Any]]]:
+    """Return ``{message: parts}`` of the answers at or before a position in which tools were used.
+
+    There are none for a model that has no tools itself.
+    """
     found = get_settings().model(model)
     if found is None or not found[1].tools:
         return {}
-    answers = Message.objects.using(database_alias()).filter(conversation=conversation, end_seq__isnull=False)
+    answers = Message.objects.using(database_alias()).filter(
+        conversation=conversation, first_seq__lte=until, end_seq__isnull=False
+    )
     worked = answers.filter(
         pk__in=ToolCall.objects.filter(generation__conversation=conversation).values("generation__message")
     )

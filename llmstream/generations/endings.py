@@ -257,6 +257,7 @@ def store_ending(
         end_seq=end_seq,
         finish_reason=ending.finish_reason[:40],
         error_code=ending.error_code,
+        left_out=ending.answer.left_out,
         provider_response_id=ending.response_id[:200],
         lease_expires_at=None,
         stop_requested_at=now if ending.status == Status.STOPPED else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from django.utils import timezone
 
@@ -23,17 +23,24 @@ from ..models import Conversation, Generation, Message
 from ..providers.base import ChatMessage
 from ..signals import message_created
 from ..snapshot import generation_object, message_object
-from ..statements import insert, is_busy, newest_messages
+from ..statements import insert, is_busy, messages_until
 from .claims import Claim, answers_with_tools, branch_to, claim, history, lease_end
 from .endings import Ending, end, interrupt_lapsed
 from .queries import active_generations, after_commit, get_generation
 
 Status = Generation.Status
 
+#: The ``parent`` of a prompt that begins a conversation anew.
+ROOT: Final = "root"
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a person asks. ``busy`` overrides the site's policy for a second prompt, ``parent`` the newest message."""
+    """What a person asks. ``busy`` overrides the site's policy for a second prompt.
+
+    It continues the branch on show, or answers ``parent`` (a message, or ``ROOT``), or stands in the place of the
+    user's message that it ``edits``.
+    """
 
     content: str
     client_id: str = ""
@@ -41,6 +48,16 @@ class Prompt:
     model: str = ""
     busy: str = ""
     parent: str = ""
+    edits: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How a prompt is answered again: by which model (the same when empty), and as in ``Prompt``."""
+
+    client_id: str = ""
+    model: str = ""
+    busy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +91,51 @@ def send(conversation: int, prompt: Prompt, *, run: bool = True) -> Sent:
             return first
         model = model_key(prompt.model or log.conversation.model)
         free = _make_room(log, prompt.busy or get_settings().busy)
-        turns = _Turns(log.conversation)
-        parent = turns.parent(prompt.parent)
+        turns = _Turns(log.conversation, prompt)
+        parent = turns.parent
         before = log.conversation.last_event_id
         question = _add_question(log, parent, prompt)
-        branch = [*turns.branch_to(parent, model), ChatMessage(question.role, question.text)] if free and run else []
+        branch = [*turns.branch(model), ChatMessage(question.role, question.text)] if free and run else []
         sent = _answer(log, question, before, branch, model=model, attempt=1, run=free and run, ask=True)
         return replace(sent, ready=free)
 
 
-def retry(generation: int, *, run: bool = True) -> Sent:
-    """Answer the same prompt again after a stop, a failure or an interruption; the old answer stays as a sibling.
+def retry(generation: int, again: Again | None = None, *, run: bool = True) -> Sent:
+    """Answer the same prompt once more when an answer has ended; the old one stays beside the new one.
 
-    ``run`` is as in ``send``. Raises GenerationNotRetryable and what ``send`` raises.
+    A repeated ``client_id`` returns the first outcome. ``run`` is as in ``send``. Raises GenerationNotRetryable and
+    what ``send`` raises.
     """
+    again = again or Again()
     with locked(get_generation(generation).conversation_id) as log:
         old = get_generation(generation)
-        if old.status not in Generation.RETRYABLE or (question := old.message.parent) is None:
+        if (question := old.message.parent) is None:
             raise GenerationNotRetryable
-        free = _make_room(log, get_settings().busy)
+        if again.client_id and (first := _first_answer(log.conversation, question, again)):
+            return first
+        if old.status in Generation.ACTIVE:
+            raise GenerationNotRetryable
+        model = model_key(again.model or _offered(old.model) or log.conversation.model)
+        free = _make_room(log, again.busy or get_settings().busy)
         before = log.conversation.last_event_id
-        branch = history(log.conversation, old)
-        model = model_key(old.model)
-        sent = _answer(log, question, before, branch, model=model, attempt=old.attempt + 1, run=free and run, ask=False)
+        branch = history(log.conversation, old, model)
+        sent = _answer(
+            log,
+            question,
+            before,
+            branch,
+            model=model,
+            attempt=old.attempt + 1,
+            run=free and run,
+            ask=False,
+            client_id=again.client_id,
+        )
         return replace(sent, ready=free)
+
+
+def _offered(model: str) -> str:
+    """Return the key of a model, empty when the site does not offer it any more."""
+    return model if get_settings().model(model) else ""
 
 
 def model_key(asked: str) -> str:
@@ -113,12 +151,27 @@ def _first_outcome(conversation: Conversation, prompt: Prompt) -> Sent | None:
     )
     if message is None:
         return None
-    if message.text != prompt.content or message.author_id != getattr(prompt.author, "pk", None):
+    same_author = message.author_id == getattr(prompt.author, "pk", None)
+    if message.role != Message.Role.USER or message.text != prompt.content or not same_author:
         raise IdempotencyConflict
-    answer = message.replies.using(database_alias()).order_by("pk")[0]
+    return _repeated(conversation, message, message.replies.using(database_alias()).order_by("pk")[0], message)
+
+
+def _first_answer(conversation: Conversation, question: Message, again: Again) -> Sent | None:
+    answers = Message.objects.using(database_alias()).select_related("parent")
+    answer = answers.filter(conversation=conversation, client_id=again.client_id).first()
+    if answer is None:
+        return None
+    if answer.role != Message.Role.ASSISTANT or answer.parent_id != question.pk:
+        raise IdempotencyConflict
+    return _repeated(conversation, question, answer, answer)
+
+
+def _repeated(conversation: Conversation, question: Message, answer: Message, first: Message) -> Sent:
+    """Return an outcome once more; ``first`` is the message that it began with."""
     generation = answer.generations.using(database_alias()).order_by("pk")[0]
-    before = EventId(conversation.public_id, conversation.epoch, message.first_seq - 1)
-    return Sent(conversation, message, answer, generation, before, repeated=True)
+    before = EventId(conversation.public_id, conversation.epoch, first.first_seq - 1)
+    return Sent(conversation, question, answer, generation, before, repeated=True)
 
 
 def _make_room(log: LogTransaction, busy: str) -> bool:
@@ -141,29 +194,49 @@ def _make_room(log: LogTransaction, busy: str) -> bool:
 
 
 class _Turns:
-    """The newest messages of a conversation, read once."""
+    """The messages at or before the one that a prompt answers, read once."""
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, prompt: Prompt) -> None:
         self._conversation = conversation
-        self._rows = newest_messages(conversation.pk, get_settings().max_messages)
+        self._until = self._place(prompt)
+        limit = get_settings().max_messages
+        self._rows = messages_until(conversation.pk, self._until, limit) if self._until else []
 
-    def parent(self, asked: str) -> Message | None:
-        """Return the message asked for, or the newest one; None in a new conversation. Other fields are deferred."""
-        if asked:
-            found = Message.objects.using(database_alias()).filter(conversation=self._conversation, public_id=asked)
-            row = found.values_list("pk", "public_id").first()
-            if row is None:
-                raise InvalidRequest("There is no such parent message in this conversation.")
-        elif self._rows:
-            row = self._rows[0][:2]
-        else:
+    @property
+    def parent(self) -> Message | None:
+        """The message that the prompt answers; None for the first of a branch. Its other fields are deferred."""
+        if not self._rows:
             return None
-        return Message.from_db(database_alias(), ["id", "public_id"], row)
+        return Message.from_db(database_alias(), ["id", "public_id"], self._rows[0][:2])
 
-    def branch_to(self, message: Message | None, model: str) -> list[ChatMessage]:
-        """Return the turns that lead to a message, and itself, for a model."""
-        worked = answers_with_tools(self._conversation, model)
-        return branch_to(message.pk if message else None, {pk: turn for pk, _, *turn in self._rows}, worked)
+    def branch(self, model: str) -> list[ChatMessage]:
+        """Return the turns that lead to the parent, and itself, for a model."""
+        if not self._rows:
+            return []
+        worked = answers_with_tools(self._conversation, model, self._until)
+        return branch_to(self._rows[0].pk, {pk: turn for pk, _, *turn in self._rows}, worked)
+
+    def _place(self, prompt: Prompt) -> int:
+        """Return the position of the parent, or one behind it; 0 when there is to be none."""
+        if prompt.parent and prompt.edits:
+            raise InvalidRequest("Give parent or edits, not both.")
+        if prompt.edits:
+            role, parent = self._find(prompt.edits, "role", "parent__first_seq")
+            if role != Message.Role.USER:
+                raise InvalidRequest("Only a user's message can be edited.")
+            return parent or 0
+        if prompt.parent == ROOT:
+            return 0
+        if prompt.parent:
+            return int(self._find(prompt.parent, "first_seq")[0])
+        return self._conversation.leaf or self._conversation.head
+
+    def _find(self, message: str, *fields: str) -> tuple[Any, ...]:
+        found = Message.objects.using(database_alias()).filter(conversation=self._conversation, public_id=message)
+        row: tuple[Any, ...] | None = found.values_list(*fields).first()
+        if row is None:
+            raise InvalidRequest("There is no such message in this conversation.")
+        return row
 
 
 def _add_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -> Message:
@@ -192,16 +265,22 @@ def _answer(
     attempt: int,
     run: bool,
     ask: bool,
+    client_id: str = "",
 ) -> Sent:
-    """Add the empty answer and its generation, ours and running at once with ``run``; announce the question too."""
+    """Add the empty answer and its generation, ours and running at once with ``run``; announce the question too.
+
+    Its branch is on show from now on.
+    """
     answer = Message(
         conversation=log.conversation,
         parent=question,
         role=Message.Role.ASSISTANT,
         status=Message.Status.RUNNING,
+        client_id=client_id,
         first_seq=log.next_seq + ask,
     )
     insert(answer)
+    log.conversation.leaf = answer.first_seq
     generation = Generation(
         conversation=log.conversation, message=answer, model=model, attempt=attempt, first_seq=log.next_seq
     )

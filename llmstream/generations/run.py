@@ -16,8 +16,9 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from ..conf import get_settings
+from ..context import fitted
 from ..database import run_db
-from ..events import REASONING_DELTA, STEER_ACCEPTED, TEXT_DELTA, clean_text
+from ..events import CONTEXT, REASONING_DELTA, STEER_ACCEPTED, TEXT_DELTA, clean_text
 from ..exceptions import (
     LeaseLost,
     LLMStreamError,
@@ -41,6 +42,7 @@ from ..providers.base import (
     RefusalDelta,
     ResponseStarted,
     ToolCall,
+    ToolSpec,
     Usage,
 )
 from ..providers.registry import load_provider
@@ -149,14 +151,20 @@ class Run:
                 return
             if going_on or self._asked:
                 await self._take_steers()
-            specs = [tool.spec for tool in tools.values()]
-            self._request = replace(
-                self.claim.request, messages=[*self.claim.request.messages, *transcript(answer.parts)], tools=specs
-            )
+            await self._prepare([tool.spec for tool in tools.values()])
             await self._call(provider, calls)
             if not self._asked or len(answer.calls) + 1 >= get_settings().max_steps:
                 return
             self._call_ended()
+
+    async def _prepare(self, tools: Sequence[ToolSpec]) -> None:
+        """Make the request of the next call, and tell when the model is not sent all of its history."""
+        claim, answer = self.claim, self._ending.answer
+        messages = [*claim.request.messages, *transcript(answer.parts)]
+        whole = replace(claim.request, messages=messages, tools=tools)
+        self._request, left_out = await fitted(whole, claim.model_key, claim.model)
+        if left_out != answer.left_out:
+            self._teller.tell(CONTEXT, messages=len(self._request.messages), left_out=left_out)
 
     async def _call(self, provider: Provider, calls: ToolCalls) -> None:
         """Ask the model once."""

@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+from .. import commands
 from ..conf import get_settings
 from ..fields import Fields
 from ..generations.endings import delete_conversation
@@ -39,7 +40,7 @@ class ConversationDetail(Endpoint):
         return json_response(await self.work(_read, conversation))
 
     async def patch(self, request: HttpRequest, conversation: str) -> HttpResponse:
-        """Rename."""
+        """Rename; choose the model of further prompts, or the branch on show."""
         return json_response(await self.work(_change, conversation))
 
     async def delete(self, request: HttpRequest, conversation: str) -> HttpResponse:
@@ -91,14 +92,17 @@ def _read(request: HttpRequest, conversation: str) -> dict[str, Any]:
 
 
 def _change(request: HttpRequest, public_id: str) -> dict[str, Any]:
-    conversation = _managed(get_policy().identify(request), public_id)
-    body = read_body(request)
-    title, model = _fields(body)
-    given = {name: value for name, value in (("title", title), ("model", model)) if name in body}
+    requester, body = get_policy().identify(request), read_body(request)
+    given: dict[str, str] = {}
+    if "leaf" not in body or "title" in body or "model" in body:
+        conversation = _managed(requester, public_id)
+        title, model = _fields(body)
+        given = {name: value for name, value in (("title", title), ("model", model)) if name in body}
+    if "leaf" in body:
+        commands.choose(requester, public_id, body)
     if given:
         Conversation.objects.filter(pk=conversation.pk).update(**given)
-        conversation.refresh_from_db()
-    return _full(conversation)
+    return _full(find_conversation(requester, public_id))
 
 
 def _delete(request: HttpRequest, public_id: str) -> None:

@@ -58,7 +58,8 @@ def _stop(request: HttpRequest, generation: str) -> dict[str, Any]:
 
 def _retry(request: HttpRequest, engine: Engine, generation: str) -> tuple[Sent, dict[str, Any], Access]:
     requester = get_policy().identify(request)
-    sent = commands.retry(requester, engine, generation)
+    key = request.headers.get("Idempotency-Key", "")
+    sent = commands.retry(requester, engine, generation, read_body(request), client_id=key)
     return sent, {} if accepts_stream(request) else sent_with_urls(sent), Access.of(request, requester)
 
 

@@ -27,9 +27,9 @@ _CONVERSATION = Conversation._meta.db_table
 _GENERATION = Generation._meta.db_table
 _EVENT = Event._meta.db_table
 _COLUMNS = "conversation_id, seq, generation_id, type, data, created_at"
-_LOCK_FIELDS = ("id", "public_id", "owner_id", "model", "head", "epoch")
+_LOCK_FIELDS = ("id", "public_id", "owner_id", "model", "head", "leaf", "epoch")
 _LOCK = f"SELECT {', '.join(_LOCK_FIELDS)} FROM {_CONVERSATION} WHERE id = %s"  # noqa: S608
-_MOVE = f"UPDATE {_CONVERSATION} SET head = %s, updated_at = %s WHERE id = %s"  # noqa: S608
+_MOVE = f"UPDATE {_CONVERSATION} SET head = %s, leaf = %s, updated_at = %s WHERE id = %s"  # noqa: S608
 _ROWS_PER_STATEMENT = 500
 
 # PostgreSQL's; %b sends a parameter in binary form.
@@ -79,10 +79,10 @@ class FlushSQL(ABC):
         return None if row is None else Conversation.from_db(self.connection.alias, _LOCK_FIELDS, row)
 
     def move(self, conversation: Conversation, now: datetime) -> None:
-        """Store the head of a locked conversation, and that it was just used."""
+        """Store head and leaf of a locked conversation, and that it was just used."""
         updated_at = self.connection.ops.adapt_datetimefield_value(now)
         with self.connection.cursor() as cursor:
-            cursor.execute(_MOVE, [conversation.head, updated_at, conversation.pk])
+            cursor.execute(_MOVE, [conversation.head, conversation.leaf, updated_at, conversation.pk])
 
     def fences(self, generations: Sequence[int]) -> dict[int, int]:
         """Return the fence of each generation that is still running; call with the conversations locked."""

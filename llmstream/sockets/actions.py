@@ -61,8 +61,13 @@ async def stop(socket: Member, frame: Frame) -> str:
 
 async def retry(socket: Member, frame: Frame) -> str:
     """Answer the same prompt again."""
-    result = await run_db(_retry, socket.requester, socket.engine, frame.text("generation"))
-    return encode("ack", frame.ref, **result)
+    result = await run_db(_retry, socket.requester, socket.engine, frame.text("generation"), frame.fields)
+    return encode("ack", frame.ref, client_id=frame.text("client_id") or None, **result)
+
+
+async def choose(socket: Member, frame: Frame) -> str:
+    """Show another branch."""
+    return encode("ack", frame.ref, **await run_db(_choose, socket.requester, frame.text("room"), frame.fields))
 
 
 async def steer(socket: Member, frame: Frame) -> str:
@@ -114,6 +119,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     "send": send,
     "stop": stop,
     "retry": retry,
+    "choose": choose,
     "steer": steer,
     "approve": decide,
     "deny": decide,
@@ -135,8 +141,12 @@ def _stop(requester: Requester, generation: str) -> dict[str, Any]:
     return commands.generation_result(commands.stop(requester, generation))
 
 
-def _retry(requester: Requester, engine: Engine, generation: str) -> dict[str, Any]:
-    return commands.sent_object(commands.retry(requester, engine, generation))
+def _retry(requester: Requester, engine: Engine, generation: str, fields: Fields) -> dict[str, Any]:
+    return commands.sent_object(commands.retry(requester, engine, generation, fields))
+
+
+def _choose(requester: Requester, room: str, fields: Fields) -> dict[str, Any]:
+    return commands.choice_object(commands.choose(requester, room, fields))
 
 
 def _steer(requester: Requester, generation: str, fields: Fields) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ..lookup import find_conversation
 from ..models import Conversation
 from ..permissions import ConversationPolicy, Requester, get_policy
 from ..snapshot import state
-from ..widget import newest_messages
+from ..widget import messages_on_show
 
 register = template.Library()
 
@@ -35,7 +35,7 @@ def llmstream_assets(context: Context) -> dict[str, Any]:
 
 @register.inclusion_tag("llmstream/messages.html", takes_context=True)
 def llmstream_messages(context: Context, conversation: Conversation | str) -> dict[str, Any]:
-    """Show the newest branch of a conversation, given itself or by its public id, as HTML to read."""
+    """Show the chosen branch of a conversation, given itself or by its public id, as HTML to read."""
     seen = _see(context, conversation)
     return _transcript(*seen) if seen else {"messages": None}
 
@@ -60,7 +60,7 @@ def llmstream_chat(context: Context, conversation: Conversation | str, **attribu
 def _transcript(requester: Requester, conversation: Conversation) -> dict[str, Any]:
     current = state(conversation)
     me = str(requester.user.pk) if requester.is_authenticated else ""
-    return {"state": current, "messages": newest_messages(current, me), "truncated": current["truncated"]}
+    return {"state": current, "messages": messages_on_show(current, me), "truncated": current["truncated"]}
 
 
 def _see(context: Context, conversation: Conversation | str) -> tuple[Requester, Conversation] | None:

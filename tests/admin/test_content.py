@@ -8,6 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from llmstream.admin import conversations
+from llmstream.branches import choose
 from llmstream.generations.prompts import Sent, retry
 from llmstream.models import Event
 from tests.support import ask, conversation, message_ids, user
@@ -17,7 +18,7 @@ from .staff import ADMIN, MODELS, VIEW, answered, body, finish, readings, say, s
 pytestmark = pytest.mark.django_db
 
 #: Session, user, savepoint and its release, conversation twice, members, three of the transcript, the record of it.
-TRANSCRIPT_QUERIES = 10
+TRANSCRIPT_QUERIES = 11
 SECRET = "the zebra's secret"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7|add:70000 }}"
 
@@ -145,7 +146,7 @@ def test_no_page_has_scripts_or_styles_of_its_own() -> None:
             assert "src=" in tag or 'type="application/json"' in tag or 'id="django' in tag, (page, tag, rest[:80])
 
 
-def test_the_transcript_shows_branches_beside_the_newest_one() -> None:
+def test_the_transcript_shows_branches_beside_the_chosen_one() -> None:
     client = superuser()
     first = finish(ask(conversation(), "Question"), "failed")
     second = finish(retry(first.generation.pk), "stopped")
@@ -160,6 +161,9 @@ def test_the_transcript_shows_branches_beside_the_newest_one() -> None:
         third.answer.public_id,
     ]
     assert items[-1]["item"].text == "So far"
+    choose(first.conversation.pk, second.answer.public_id)
+    items = client.get(f"{ADMIN}conversation/{first.conversation.pk}/change/").context["transcript"]["items"]
+    assert items[-1]["item"].message.public_id == second.answer.public_id
 
 
 def test_a_deep_tree_is_shown_as_well_as_a_flat_one() -> None:

@@ -12,11 +12,12 @@ from django.test import AsyncClient, Client
 
 from llmstream import export as export_module
 from llmstream.admin import conversations
+from llmstream.branches import choose
 from llmstream.database import run_db
 from llmstream.export import FORMATS, export
 from llmstream.generations.prompts import retry
 from llmstream.models import Conversation
-from tests.support import ask, conversation
+from tests.support import ask, conversation, message_ids
 
 from .staff import ADMIN, VIEW, answered, body, finish, readings, say, signed_in
 
@@ -48,7 +49,7 @@ def branched() -> Conversation:
     return first.conversation
 
 
-def test_jsonl_has_the_newest_branch_in_openais_format() -> None:
+def test_jsonl_has_the_chosen_branch_in_openais_format() -> None:
     talk, empty = branched(), conversation()
     [line] = exported("jsonl", talk, empty).splitlines()
     assert json.loads(line) == {
@@ -58,6 +59,15 @@ def test_jsonl_has_the_newest_branch_in_openais_format() -> None:
         ],
         "metadata": {"conversation": talk.public_id},
     }
+
+
+def test_another_branch_is_exported_once_it_is_chosen() -> None:
+    talk = branched()
+    choose(talk.pk, message_ids(talk)[1])
+    [line] = exported("jsonl", talk).splitlines()
+    assert json.loads(line)["messages"][-1] == {"role": "assistant", "content": "Half an ans"}
+    assert "The answer is" not in exported("markdown", talk)
+    assert len(rows(exported("csv", talk))) == 3
 
 
 def test_csv_has_every_message() -> None:
@@ -86,7 +96,7 @@ def test_csv_keeps_commas_quotes_and_lines() -> None:
     assert row["text"] == said
 
 
-def test_markdown_is_the_newest_branch_under_its_title() -> None:
+def test_markdown_is_the_chosen_branch_under_its_title() -> None:
     talk = branched()
     Conversation.objects.filter(pk=talk.pk).update(title="Two\n# lines")
     text = exported("markdown", talk)

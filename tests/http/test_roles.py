@@ -26,6 +26,7 @@ ALLOWED = {
     "retry": {"reader": 403, "writer": 201, "owner": 201},
     "steer": {"reader": 403, "writer": 409, "owner": 409},
     "decide": {"reader": 403, "writer": 404, "owner": 404},
+    "choose": {"reader": 403, "writer": 200, "owner": 200},
     "rename": {"reader": 403, "writer": 403, "owner": 200},
     "delete": {"reader": 403, "writer": 403, "owner": 204},
 }
@@ -51,6 +52,9 @@ async def act(client: AsyncClient, action: str, found: Conversation, generation:
             return await client.post(conversation_path(found, "messages/"), {"content": "Hello"}, **typed)
         case "rename":
             return await client.patch(conversation_path(found), {"title": "Renamed"}, **typed)
+        case "choose":
+            message = await run_db(lambda: found.messages.earliest("first_seq").public_id)
+            return await client.patch(conversation_path(found), {"leaf": message}, **typed)
         case "steer":
             return await client.post(generation_path(generation, "steer/"), {"content": "Hello"}, **typed)
         case "decide":

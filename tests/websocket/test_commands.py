@@ -57,3 +57,29 @@ async def test_a_stop_is_heard_while_a_room_streams(running: Engine) -> None:
             assert {"type": "end", "room": found.public_id, "reason": "left"} in ann.frames
             assert await ann.ask("ping") == {"type": "pong", "ref": "r6"}
     await run_db(check_log, found)
+
+
+async def test_a_branch_is_chosen_for_every_socket_in_its_place_among_the_events(running: Engine) -> None:
+    found = await run_db(own)
+    with site():
+        async with visit() as ann, visit() as tab:
+            for socket in (ann, tab):
+                await socket.ask("join", room=found.public_id)
+            first = await ann.ask("send", room=found.public_id, content="Hi")
+            await tab.end_of(first["generation"]["id"])
+            second = await ann.ask("retry", generation=first["generation"]["id"], client_id="again")
+            repeat = await tab.ask("retry", generation=first["generation"]["id"], client_id="again")
+            assert (repeat["generation"]["id"], repeat["client_id"]) == (second["generation"]["id"], "again")
+            await tab.end_of(second["generation"]["id"])
+            old = first["generation"]["message"]
+            ack = await ann.ask("choose", room=found.public_id, leaf=old)
+            seen = await tab.until(lambda frame: frame["type"] == "event" and frame["event"]["type"] == "branch-chosen")
+            assert (ack["leaf"], ack["last_event_id"], seen["event"]["leaf"]) == (old, seen["id"], old)
+            # Who comes back from before the choice sees it, and who comes anew has it in the snapshot.
+            await tab.ask("join", room=found.public_id, last_event_id=second["last_event_id"])
+            assert (await tab.event("branch-chosen"))["leaf"] == old
+            await tab.ask("join", room=found.public_id)
+            assert (await tab.event("snapshot"))["leaf"] == old
+            edited = await ann.ask("send", room=found.public_id, content="Hey", edits=first["message"]["id"])
+            assert edited["message"]["parent"] is None
+    await run_db(check_log, found)

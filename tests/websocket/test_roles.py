@@ -29,6 +29,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "send": {"reader": "permission_denied", "writer": "ack", "owner": "ack"},
     "stop": {"reader": "permission_denied", "writer": "ack", "owner": "ack"},
     "retry": {"reader": "permission_denied", "writer": "ack", "owner": "ack"},
+    "choose": {"reader": "permission_denied", "writer": "invalid_request", "owner": "invalid_request"},
     "steer": {
         "reader": "permission_denied",
         "writer": "generation_not_steerable",
@@ -61,6 +62,7 @@ def members_of(kind: str, room: str, generation: str) -> dict[str, Any]:
         "content": "Hello",
         "call": "call-1",
         "state": {"x": 1},
+        "leaf": "m" * 22,
     }
     shape = SHAPES[kind]
     wanted = shape.required if kind == "join" else shape.required + shape.optional

@@ -17,6 +17,7 @@ from django.template import Context, Template
 from django.test import RequestFactory, override_settings
 from django.utils.functional import SimpleLazyObject
 
+from llmstream.branches import choose
 from llmstream.generations.prompts import retry
 from llmstream.models import Conversation, Membership, Message
 from llmstream.snapshot import state
@@ -137,7 +138,7 @@ def test_parts_that_are_no_text_are_folded_away(chat: Conversation, ann: User) -
         assert part in html
 
 
-def test_only_the_newest_branch_is_shown(db: None) -> None:
+def test_only_the_chosen_branch_is_shown(db: None) -> None:
     first = answered("Why?", "Left behind.", status="stopped")
     second = retry(first.generation.pk)
     say(second.generation, "The newer one.")
@@ -145,6 +146,18 @@ def test_only_the_newest_branch_is_shown(db: None) -> None:
     assert "The newer one." in html
     assert "Left behind." not in html
     assert html.count("Why?") == 1
+    assert html.count("Version 2 of 2") == 1
+    choose(first.conversation.pk, first.answer.public_id)
+    html = render("{% llmstream_messages chat %}", user("ann"), chat=first.conversation)
+    assert "The newer one." not in html
+    assert "Left behind." in html
+    assert html.count("Version 1 of 2") == 1
+
+
+def test_turns_left_out_of_the_history_are_told(chat: Conversation, ann: User) -> None:
+    assert "left out" not in render("{% llmstream_messages chat %}", ann, chat=chat)
+    chat.generations.update(left_out=12)
+    assert "Turns left out of the history: 12" in render("{% llmstream_messages chat %}", ann, chat=chat)
 
 
 def test_more_arguments_are_attributes(chat: Conversation, ann: User) -> None:
