@@ -83,7 +83,7 @@ def test_what_is_said_without_a_connection_is_said_once_there_is_one(
     ("method", "args", "frame", "repeated"),
     [
         ("stop", ["g"], {"type": "stop", "generation": "g"}, True),
-        ("retry", ["g"], {"type": "retry", "generation": "g"}, False),
+        ("retry", ["g", {"model": "m"}], {"type": "retry", "generation": "g", "model": "m"}, True),
         ("steer", ["g", "Shorter"], {"type": "steer", "generation": "g", "content": "Shorter"}, True),
         ("approve", ["g", "t"], {"type": "approve", "generation": "g", "call": "t"}, True),
         ("deny", ["g", "t"], {"type": "deny", "generation": "g", "call": "t"}, True),

@@ -133,10 +133,17 @@ def test_a_prompt_under_way_moves_over(site: Site, page: ClientPage) -> None:
     [
         ("send", ["Hi", {"clientId": "1", "busy": "queue"}], "conversations/c/messages/", None),
         ("stop", ["g"], "generations/g/stop/", {}),
-        ("retry", ["g"], "generations/g/retry/", {}),
+        ("retry", ["g", {"clientId": "1", "model": "m"}], "generations/g/retry/", {"client_id": "1", "model": "m"}),
         ("steer", ["g", "Go", {"clientId": "2"}], "generations/g/steer/", {"content": "Go", "client_id": "2"}),
         ("approve", ["g", "a/b"], "generations/g/tool-calls/a%2Fb/", {"decision": "approve"}),
         ("deny", ["g", "t"], "generations/g/tool-calls/t/", {"decision": "deny"}),
+        (
+            "edit",
+            ["m", "Ho", {"clientId": "1"}],
+            "conversations/c/messages/",
+            {"content": "Ho", "client_id": "1", "edits": "m"},
+        ),
+        ("chooseBranch", ["m"], "conversations/c/", {"leaf": "m"}),
     ],
 )
 def test_commands_are_requests(
@@ -144,7 +151,8 @@ def test_commands_are_requests(
 ) -> None:
     page.command(method, *args)
     request = site.request()
-    assert (request.method, request.raw_path) == ("POST", f"/llmstream/{path}")
+    method = "PATCH" if method == "chooseBranch" else "POST"
+    assert (request.method, request.raw_path) == (method, f"/llmstream/{path}")
     assert request.headers["x-csrftoken"] == CSRF_TOKEN
     assert request.json == (body if body is not None else {"content": "Hi", "client_id": "1", "busy": "queue"})
     request.answer(200, OUTCOME)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmstream import events
+
 from .browsing import ClientPage
 from .site import Site
 
+EVENTS_PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "events.md").read_text(encoding="utf-8")
 ID = "c.1.{:012d}".format
 ALICE = {"id": "1", "name": "alice"}
 QUESTION: dict[str, Any] = {
@@ -33,7 +38,7 @@ SNAPSHOT = {
 }
 # Applies events to a state, from a snapshot on, and freezes each state: a reducer that changed one would throw.
 RUN = """async events => {
-    const {EMPTY, apply, branch, active, isIntact, plainText} = await import("/static/llmstream/state.js");
+    const {EMPTY, apply, branch, active, isIntact, plainText, versions} = await import("/static/llmstream/state.js");
     const freeze = value => {
         if (value instanceof Map) [...value.values()].forEach(freeze);
         else if (value && typeof value === "object") Object.values(value).forEach(freeze);
@@ -47,6 +52,7 @@ RUN = """async events => {
         messages: [...state.messages.values()],
         generations: [...state.generations.values()],
         branch: branch(state).map(({id}) => id),
+        versions: Object.fromEntries(versions(state)),
         active: active(state).map(({id}) => id),
         texts: [...state.messages.values()].map(plainText),
         intact: await Promise.all([...state.messages.values()].map(isIntact)),
@@ -184,6 +190,25 @@ def test_a_retry_is_a_branch_of_its_own(page: ClientPage) -> None:
     assert found["branch"] == ["q", "b"]
     assert [generation["attempt"] for generation in found["generations"]] == [1, 2]
     assert found["generations"][0]["error"] == {"code": "x"}
+    assert found["versions"] == {"null": ["q"], "q": ["a", "b"]}
+
+
+def test_the_branch_on_show_is_the_chosen_one_until_a_message_comes(page: ClientPage) -> None:
+    again = created({**ANSWER, "generation": "h"}, "h", id="b")
+    chosen = {"type": "branch-chosen", "leaf": "a"}
+    events = [*ASKED, started(), ended(), again, started("h", "b", 2), ended(generation="h", message="b"), chosen]
+    assert run(page, *events)["branch"] == ["q", "a"]
+    assert run(page, *events, {**chosen, "leaf": "b"})["branch"] == ["q", "b"]
+    later = [created({**QUESTION, "parent": "a"}, "i", id="q2")]
+    assert run(page, *events, *later)["branch"] == ["q", "a", "q2"]
+    snapshot = {**SNAPSHOT, "messages": [QUESTION, ANSWER, {**ANSWER, "id": "b"}], "leaf": "a"}
+    assert run(page, snapshot)["branch"] == ["q", "a"]
+    assert run(page, {**snapshot, "leaf": "older than these"})["branch"] == ["q", "b"]
+
+
+def test_turns_left_out_are_kept_with_the_generation(page: ClientPage) -> None:
+    left_out = {"type": "context", "message": "a", "generation": "g", "messages": 4, "left_out": 2}
+    assert run(page, *ASKED, started(), left_out)["generations"][0]["left_out"] == 2
 
 
 def test_what_is_unknown_moves_the_position_only(page: ClientPage) -> None:
@@ -191,6 +216,13 @@ def test_what_is_unknown_moves_the_position_only(page: ClientPage) -> None:
     found = run(page, *ASKED, strange, {**delta("x"), "message": "older than the snapshot"})
     assert found["texts"] == ["Why?", ""]
     assert found["last"] == ID(4)
+
+
+def test_every_type_that_a_log_carries_is_listened_for_over_sse(page: ClientPage) -> None:
+    known = page.page.evaluate("async () => (await import('/static/llmstream/wire.js')).EVENT_TYPES")
+    told = {kind for row in re.findall(r"^\| (`[a-z-]+`.*?) \|", EVENTS_PAGE, re.MULTILINE) for kind in row.split(", ")}
+    told &= {f"`{value}`" for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
+    assert {f"`{kind}`" for kind in known} == told - {f"`{events.ROTATE}`", f"`{events.ERROR}`"}
 
 
 def test_a_conversation_follows_its_room_and_fetches_what_is_wrong(site: Site, page: ClientPage) -> None:

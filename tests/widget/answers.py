@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from llmstream.providers.base import Finish, ProviderRequest
+
+
+async def echo(request: ProviderRequest) -> AsyncGenerator[Any, None]:
+    """Say what was said last."""
+    yield f"Said: {request.messages[-1].content}"
+    yield Finish("stop")
+
+
 #: What models use, and what is hard to read a piece at a time.
 MARKDOWN = """\
 # A plan

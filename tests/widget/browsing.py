@@ -29,7 +29,7 @@ class Widget:
     @property
     def box(self) -> Locator:
         """The message box."""
-        return self.chat.get_by_role("textbox", name="Message")
+        return self.chat.get_by_role("textbox", name="Message", exact=True)
 
     @property
     def stop(self) -> Locator:

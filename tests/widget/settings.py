@@ -24,6 +24,8 @@ LLMSTREAM = {
         "hostile": _model("Hostile", {"text": HOSTILE, "per_second": 200}),
         # Until somebody stops it.
         "stalls": {**_model("Falls silent", "It **begins. ", {"stall": True}), "TOKEN_TIMEOUT": 120.0},
+        # Says what it has heard last, and knows nothing else.
+        "forgets": {"PROVIDER": "tests.widget.answers.echo", "LABEL": "Forgets", "CONTEXT_TOKENS": 1},
         "agent": {**_model("Agent", *AGENT_SCRIPT), "TOOLS": AGENT_TOOLS},
     },
     "DEFAULT_MODEL": "markdown",

@@ -1,6 +1,6 @@
 /**
  * A chat as one element: `<llm-chat conversation="…">`. It shows a conversation as it is written, on the page's one
- * connection, and lets its reader send, stop, retry and decide.
+ * connection, and lets its reader send, edit, stop, retry, decide and choose a branch.
  */
 
 import { EMPTY, fromSnapshot } from "./state.js";
@@ -18,7 +18,7 @@ const OUTAGE_MS = 3_000;
 const OBSERVED = ["conversation", "access", "approvals", "assistant", "label", "placeholder", "user"];
 
 /**
- * Dispatches `llm-send` (cancelable; `text`), `llm-event` (`event`, `id`), `llm-start` and `llm-end` (`generation`,
+ * Dispatches `llm-send` (cancelable; `text`, and `edits` of a message that is edited), `llm-event` (`event`, `id`), `llm-start` and `llm-end` (`generation`,
  * `message`, and `status` at the end), `llm-connection` (`status`), `llm-error` (`code`, `message`), with these as
  * `detail`. All bubble.
  */
@@ -45,6 +45,8 @@ export class Chat extends HTMLElement {
     const handlers = {
       onRetry: (generation) => this.#decide(() => this.room.retry(generation)),
       onDecide: (generation, call, decision) => this.#decide(() => this.room[decision](generation, call)),
+      onEdit: (message, text) => this.#submitEdit(message.id, text),
+      onTurn: (message, step) => this.#turn(message, step),
     };
     this.#transcript = new Transcript(log, handlers, () => this.#reader);
     this.#scroll = new StickToEnd(transcript, log, latest);
@@ -83,10 +85,8 @@ export class Chat extends HTMLElement {
     const remove = this.#transcript.addPending(text);
     this.#showBusy();
     this.#scroll.pin();
-    const model = this.getAttribute("model") || undefined;
-    const busy = /** @type {any} */ (this.getAttribute("busy") || undefined);
     try {
-      return await this.#command(() => this.room.send(text, { model, busy, ...options }), true);
+      return await this.#command(() => this.room.send(text, { ...this.#defaults, ...options }), true);
     } finally {
       remove();
       this.#showBusy();
@@ -99,10 +99,23 @@ export class Chat extends HTMLElement {
     if (generation) await this.#command(() => this.room.stop(generation));
   }
 
-  /** Answer the last prompt again, after a stop, a failure or an interruption. */
-  async retry() {
+  /** Answer the last prompt again, once its answer has ended. @param {import ("./room.js").SendOptions} [options] */
+  async retry(options) {
     const generation = this.#conversation?.branch.at(-1)?.generation;
-    if (generation) await this.#command(() => this.room.retry(generation));
+    if (generation) await this.#command(() => this.room.retry(generation, options));
+  }
+
+  /**
+   * Send a prompt in the place of another one. Rejects like `send`.
+   * @param {string} message its id @param {string} text @param {import ("./room.js").SendOptions} [options]
+   */
+  async edit(message, text, options = {}) {
+    return this.#command(() => this.room.edit(message, text, { ...this.#defaults, ...options }), true);
+  }
+
+  /** Show the branch that a message is on, to everybody. @param {string} message its id */
+  async chooseBranch(message) {
+    return this.#command(() => this.room.chooseBranch(message));
   }
 
   /** Try to connect now, also after the connection was given up. */
@@ -182,6 +195,11 @@ export class Chat extends HTMLElement {
     return Object.fromEntries(given.filter(([, value]) => value));
   }
 
+  get #defaults() {
+    const busy = /** @type {any} */ (this.getAttribute("busy") || undefined);
+    return { model: this.getAttribute("model") || undefined, busy };
+  }
+
   get #reader() {
     const access = this.room?.role ?? this.getAttribute("access") ?? "writer";
     const canWrite = access !== "reader";
@@ -229,6 +247,27 @@ export class Chat extends HTMLElement {
     }
   }
 
+  async #submitEdit(message, text) {
+    if (!this.room || !this.#emit("llm-send", { text, edits: message }, true)) return false;
+    try {
+      await this.edit(message, text);
+    } catch {
+      return false;
+    }
+    this.focus();
+    this.#scroll.pin();
+    return true;
+  }
+
+  /** Show the version of a message that comes `step` after it. */
+  async #turn({ id }, step) {
+    const versions = this.#conversation.versions(id);
+    const place = versions.indexOf(id) + step;
+    this.#scroll.letGo();
+    this.#transcript.turnTo(versions[place], step);
+    if (!(await this.chooseBranch(versions[place]))) this.#transcript.turnTo("", step);
+  }
+
   /** A button in the transcript was pressed, which goes away then; focus must not fall out of the chat with it. */
   #decide(run) {
     this.#layout.transcript.focus({ preventScroll: true });
@@ -255,6 +294,8 @@ export class Chat extends HTMLElement {
     if (type === "generation-start") {
       this.#announce(WORDS.announced.running);
       this.#emit("llm-start", { generation, message });
+    } else if (type === "branch-chosen") {
+      this.#announce(WORDS.announced.branch);
     } else if (type === "tool-approval-request") {
       this.#announce(WORDS.announced.waiting);
     } else if (type === "message-end") {

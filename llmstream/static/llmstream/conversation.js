@@ -1,6 +1,6 @@
 /** A room's conversation as it stands, kept up to date. */
 
-import { EMPTY, active, apply, branch, fromSnapshot, isIntact } from "./state.js";
+import { EMPTY, active, apply, branch, fromSnapshot, isIntact, versions } from "./state.js";
 import { Emitter } from "./wire.js";
 
 /**
@@ -23,6 +23,8 @@ export class Conversation extends Emitter {
       this.state = apply(this.state, data, id);
       this.emit("change", this.state);
       if (data.type === "message-end") this.#verify(data.message);
+      // A branch that has ended before what is here began.
+      if (data.type === "branch-chosen" && !this.messages.has(data.leaf)) room.refresh();
     });
   }
 
@@ -34,9 +36,15 @@ export class Conversation extends Emitter {
     return this.state.generations;
   }
 
-  /** The messages on the newest branch. */
+  /** The messages of the branch on show. */
   get branch() {
     return branch(this.state);
+  }
+
+  /** The ids of the versions of a message, itself among them. @param {string} id @returns {string[]} */
+  versions(id) {
+    const message = this.messages.get(id);
+    return message ? versions(this.state).get(message.parent) : [];
   }
 
   /** The generations at work, then those that wait. */

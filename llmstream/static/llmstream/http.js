@@ -4,14 +4,18 @@ import { LLMStreamError, connectionLost } from "./wire.js";
 
 const segment = encodeURIComponent;
 
-/** Each command: its address, and the fields of its body. */
+/** Each command: its address, the fields of its body, and its method if it is not POST. */
 const REQUESTS = {
-  send: ({ room, content, client_id, model, busy, parent }) => [
+  send: ({ room, content, client_id, model, busy, parent, edits }) => [
     `conversations/${segment(room)}/messages/`,
-    { content, client_id, model, busy, parent },
+    { content, client_id, model, busy, parent, edits },
   ],
+  choose: ({ room, leaf }) => [`conversations/${segment(room)}/`, { leaf }, "PATCH"],
   stop: ({ generation }) => [`generations/${segment(generation)}/stop/`, {}],
-  retry: ({ generation }) => [`generations/${segment(generation)}/retry/`, {}],
+  retry: ({ generation, client_id, model, busy }) => [
+    `generations/${segment(generation)}/retry/`,
+    { client_id, model, busy },
+  ],
   steer: ({ generation, content, client_id }) => [
     `generations/${segment(generation)}/steer/`,
     { content, client_id },
@@ -39,11 +43,11 @@ export class Http {
 
   /** Carry out a command frame. Rejects with the server's error, or `connection_lost` when no answer of its came. */
   async command(frame) {
-    const [path, body] = REQUESTS[frame.type](frame);
+    const [path, body, method = "POST"] = REQUESTS[frame.type](frame);
     let response, parsed;
     try {
       response = await fetch(this.api + path, {
-        method: "POST",
+        method,
         headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": this.#token() },
         body: JSON.stringify(body),
       });

@@ -11,7 +11,8 @@ const TYPED_MS = 7_000;
  * @typedef {object} SendOptions
  * @property {string} [model] a key of the site's models
  * @property {"reject" | "queue" | "interrupt"} [busy] what to do while an answer is being written
- * @property {string} [parent] id of the message to answer to
+ * @property {string} [parent] id of the message to answer to, or `root`; the branch on show goes on by default
+ * @property {string} [edits] id of the message in whose place this one stands
  * @property {string} [clientId] up to 128 characters; a repeat with the same one starts nothing
  */
 
@@ -55,10 +56,20 @@ export class Room extends Emitter {
    * @param {string} content @param {SendOptions} [options]
    * @returns {Promise<{message: object, generation: object, last_event_id: string}>}
    */
-  send(content, { clientId = randomId(), model, busy, parent } = {}) {
+  send(content, { clientId = randomId(), model, busy, parent, edits } = {}) {
     this.typing(false);
-    const frame = { type: "send", room: this.id, content, client_id: clientId, model, busy, parent };
+    const frame = { type: "send", room: this.id, content, client_id: clientId, model, busy, parent, edits };
     return this.#client.command(frame, true);
+  }
+
+  /** Send a prompt in the place of another one, as a branch beside it. @param {string} message @param {string} content */
+  edit(message, content, options = {}) {
+    return this.send(content, { ...options, edits: message });
+  }
+
+  /** Show the branch that a message is on, to everybody. Sent again like a prompt. @param {string} message */
+  chooseBranch(message) {
+    return this.#client.command({ type: "choose", room: this.id, leaf: message }, true);
   }
 
   /** End an answer, or a prompt that waits. Sent again like a prompt. @param {string} generation */
@@ -66,9 +77,12 @@ export class Room extends Emitter {
     return this.#client.command({ type: "stop", generation }, true);
   }
 
-  /** Answer the same prompt again. @param {string} generation */
-  retry(generation) {
-    return this.#client.command({ type: "retry", generation }, false);
+  /**
+   * Answer the same prompt again, as a branch beside the answer that has ended. Sent again like a prompt.
+   * @param {string} generation @param {SendOptions} [options] `model`, `busy` and `clientId`
+   */
+  retry(generation, { clientId = randomId(), model, busy } = {}) {
+    return this.#client.command({ type: "retry", generation, client_id: clientId, model, busy }, true);
   }
 
   /**

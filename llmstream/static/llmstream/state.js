@@ -29,11 +29,13 @@ import { isSeen } from "./wire.js";
  * @property {Record<string, any>} [usage] tokens and cost of its last model call, once they are known
  * @property {{name: string, detail: string} | null} [phase] what is being done
  * @property {{steer: string, content: string, author: any}[]} [steers] messages that its model has not seen yet
+ * @property {number} [left_out] turns of the history that its model was not sent
  *
  * @typedef {object} State
  * @property {{id: string, title: string, model: string} | null} conversation
  * @property {Map<string, Message>} messages in the order of their creation
  * @property {Map<string, Generation>} generations in the order of their creation
+ * @property {string | null} leaf id of the message that ends the branch on show
  * @property {boolean} truncated whether there are older messages than these
  * @property {string} lastEventId the position that is reached
  */
@@ -46,6 +48,7 @@ export const EMPTY = Object.freeze({
   conversation: null,
   messages: new Map(),
   generations: new Map(),
+  leaf: null,
   truncated: false,
   lastEventId: "",
 });
@@ -68,25 +71,39 @@ export function apply(state, event, id = null) {
  * @param {Record<string, any>} snapshot @returns {State}
  */
 export function fromSnapshot(snapshot) {
-  const { id, title, model, messages, generations, truncated = false, last_event_id: lastEventId } = snapshot;
+  const { id, title, model, messages, generations, leaf = null, truncated = false } = snapshot;
   return {
     conversation: snapshot.conversation ?? { id, title, model },
     messages: new Map(messages.map((message) => [message.id, message])),
     generations: new Map(generations.map((generation) => [generation.id, generation])),
+    leaf,
     truncated,
-    lastEventId,
+    lastEventId: snapshot.last_event_id,
   };
 }
 
-/** The messages from the first one to the newest, along its branch. @param {State} state @returns {Message[]} */
-export function branch({ messages }) {
+/** The messages of the branch on show, the first one first. @param {State} state @returns {Message[]} */
+export function branch({ messages, leaf }) {
   const path = [];
-  let message = [...messages.values()].at(-1);
+  let message = messages.get(leaf) ?? [...messages.values()].at(-1);
   while (message) {
     path.unshift(message);
     message = messages.get(message.parent);
   }
   return path;
+}
+
+/**
+ * The versions of each message: `versions(state).get(message.parent)` are the ids of those with the same parent.
+ * @param {State} state @returns {Map<string | null, string[]>}
+ */
+export function versions({ messages }) {
+  const found = new Map();
+  for (const { id, parent } of messages.values()) {
+    if (found.has(parent)) found.get(parent).push(id);
+    else found.set(parent, [id]);
+  }
+  return found;
 }
 
 /** The generations at work, then those that wait for their turn. @param {State} state @returns {Generation[]} */
@@ -118,7 +135,7 @@ export async function isIntact(message) {
 
 const CHANGES = {
   "message-created": (state, { message, generation }) => {
-    const next = { ...state, messages: withEntry(state.messages, message.id, message) };
+    const next = { ...state, messages: withEntry(state.messages, message.id, message), leaf: message.id };
     if (message.role !== "assistant" || state.generations.has(generation)) return next;
     // An answer waits for its turn until its generation starts.
     const queued = { id: generation, message: message.id, model: "", status: "queued", attempt: 1 };
@@ -128,6 +145,8 @@ const CHANGES = {
     const started = { id, message, model, attempt, status: "running", finish_reason: null, error: null };
     return changeMessage(changeGeneration(state, id, started), message, { status: "running", generation: id });
   },
+  "branch-chosen": (state, { leaf }) => ({ ...state, leaf }),
+  context: (state, { generation, left_out }) => changeGeneration(state, generation, { left_out }),
   phase: (state, { generation, name, detail }) => changeGeneration(state, generation, { phase: { name, detail } }),
   steer: (state, { generation, steer, content, author }) => {
     const waiting = state.generations.get(generation)?.steers ?? [];

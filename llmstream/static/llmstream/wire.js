@@ -2,9 +2,9 @@
 
 /** The types of events that a conversation's log carries, and of those that only streams do. */
 export const EVENT_TYPES = [
-  "snapshot", "reset", "message-created", "generation-start", "phase", "data", "text-delta", "reasoning-delta",
-  "tool-call", "tool-progress", "tool-approval-request", "tool-approval-response", "tool-result", "steer",
-  "steer-accepted", "usage", "message-end",
+  "snapshot", "reset", "message-created", "branch-chosen", "generation-start", "context", "phase", "data",
+  "text-delta", "reasoning-delta", "tool-call", "tool-progress", "tool-approval-request", "tool-approval-response",
+  "tool-result", "steer", "steer-accepted", "usage", "message-end",
 ];
 
 /** Whether the event `id` is not newer than `last`. Ids of one conversation and epoch sort as text. */

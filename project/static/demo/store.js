@@ -13,6 +13,7 @@ export class Store extends EventTarget {
   conversation = null;
   messages = new Map();
   generations = new Map();
+  leaf = null;
   lastEventId = "";
 
   /** Take a snapshot event or the state that the server rendered; whatever was here before is dropped. */
@@ -20,6 +21,7 @@ export class Store extends EventTarget {
     this.conversation = state.conversation ?? { id: state.id, title: state.title, model: state.model };
     this.messages = new Map(state.messages.map((message) => [message.id, { ...message, parts: [...message.parts] }]));
     this.generations = new Map(state.generations.map((generation) => [generation.id, { ...generation }]));
+    this.leaf = state.leaf;
     this.lastEventId = state.last_event_id;
     this.#changed();
   }
@@ -45,10 +47,10 @@ export class Store extends EventTarget {
     return [...this.generations.values()].find((generation) => ACTIVE.has(generation.status));
   }
 
-  /** The branch on show: from the newest message up to the first. */
+  /** The branch on show, the first message first. */
   get branch() {
     const path = [];
-    let message = [...this.messages.values()].at(-1);
+    let message = this.messages.get(this.leaf) ?? [...this.messages.values()].at(-1);
     while (message && !path.includes(message)) {
       path.unshift(message);
       message = this.messages.get(message.parent);
@@ -57,7 +59,9 @@ export class Store extends EventTarget {
   }
 
   #handlers = {
+    "branch-chosen": ({ leaf }) => (this.leaf = leaf),
     "message-created": ({ message }) => {
+      this.leaf = message.id;
       if (!this.messages.has(message.id)) this.messages.set(message.id, { ...message, parts: [...message.parts] });
       // An answer waits for its turn until its generation starts.
       const { generation: id, id: answer } = message;

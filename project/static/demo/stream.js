@@ -1,7 +1,7 @@
 /** One EventSource on a conversation: reconnects, resumes from an event id, and says how it stands. */
 
 const TYPES = [
-  "snapshot", "message-created", "generation-start", "phase", "text-delta", "reasoning-delta", "data",
+  "snapshot", "message-created", "branch-chosen", "generation-start", "phase", "text-delta", "reasoning-delta", "data",
   "tool-call", "tool-progress", "tool-approval-request", "tool-approval-response", "tool-result",
   "steer", "steer-accepted", "usage", "message-end",
 ];

@@ -2,15 +2,19 @@
 
 import { plainText } from "../state.js";
 import { button, copyButton, h, put } from "./dom.js";
+import { Editor } from "./editor.js";
 import { createPart } from "./parts.js";
+import { Versions } from "./versions.js";
 import { WORDS } from "./words.js";
 
-const RETRYABLE = new Set(["stopped", "failed", "interrupted"]);
+/** Ends of an answer, after which it can be written anew. */
+const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
 
 /**
  * @typedef {object} Around what a message's look depends on beside itself
  * @property {any} generation the one that writes it
- * @property {boolean} isLast whether it is the last of a conversation in which nothing is at work
+ * @property {boolean} isIdle whether nothing is at work in the conversation
+ * @property {number} version its place among its versions, from 0 on @property {number} versions how many there are
  * @property {boolean} canWrite @property {boolean} canDecide
  * @property {string} me id of the reader @property {string} assistant what answers are signed with
  */
@@ -19,8 +23,18 @@ export class MessageView {
   #parts = [];
   #shown = [];
 
-  /** @param {{onRetry: (generation: string) => void, onDecide: Function}} handlers */
-  constructor({ onRetry, onDecide }) {
+  /** @type {Editor | null} */
+  #editor = null;
+
+  /**
+   * @param {object} handlers
+   * @param {(generation: string) => void} handlers.onRetry
+   * @param {(generation: string, call: string, decision: string) => void} handlers.onDecide
+   * @param {(message: any, text: string) => Promise<boolean>} handlers.onEdit resolves to whether it was taken
+   * @param {(message: any, step: 1 | -1) => void} handlers.onTurn
+   */
+  constructor({ onRetry, onDecide, onEdit, onTurn }) {
+    this.onEdit = onEdit;
     this.onDecide = (call, decision) => onDecide(this.message.generation, call, decision);
     this.author = h("h2", { class: "llm-author", part: "author" });
     this.body = h("div", { class: "llm-body", part: "body" });
@@ -29,8 +43,12 @@ export class MessageView {
       onRetry(this.message.generation),
     );
     this.copy = copyButton(() => plainText(this.message));
-    const footer = h("footer", { class: "llm-footer", part: "footer" }, this.state, this.retry, this.copy);
-    this.node = h("article", { class: "llm-message" }, this.author, this.body, footer);
+    this.edit = button(WORDS.edit, { class: "llm-button llm-edit", part: "button edit" }, () => this.#beginEdit());
+    this.versions = new Versions((step) => onTurn(this.message, step));
+    this.leftOut = h("span", { class: "llm-aside", part: "left-out" });
+    const { state, leftOut, versions, retry, copy, edit } = this;
+    this.footer = h("footer", { class: "llm-footer", part: "footer" }, state, leftOut, versions.node, retry, edit, copy);
+    this.node = h("article", { class: "llm-message" }, this.author, this.body, this.footer);
   }
 
   /** @param {any} message @param {Around} around */
@@ -51,8 +69,36 @@ export class MessageView {
     put(this.state, stateText(message, around.generation));
     const text = plainText(message);
     node.toggleAttribute("data-blank", message.status === "running" && !message.parts.some(Boolean));
-    this.retry.hidden = !(around.isLast && around.canWrite && RETRYABLE.has(message.status));
+    const turns = around.generation?.left_out;
+    put(this.leftOut, turns ? WORDS.leftOut(turns) : "");
+    this.versions.show(around.version, around.versions);
+    const mayChange = around.isIdle && around.canWrite && ENDED.has(message.status);
+    put(this.retry, message.status === "completed" ? WORDS.regenerate : WORDS.retry);
+    this.retry.hidden = !(mayChange && message.role === "assistant" && message.generation);
+    this.edit.hidden = !(mayChange && mine);
     this.copy.hidden = !navigator.clipboard || message.role !== "assistant" || !text || message.status === "running";
+  }
+
+  #beginEdit() {
+    const onSend = async (text) => {
+      const taken = await this.onEdit(this.message, text);
+      if (taken) this.#endEdit();
+      return taken;
+    };
+    const onCancel = () => {
+      this.#endEdit();
+      this.edit.focus();
+    };
+    this.#editor = new Editor(plainText(this.message), { onSend, onCancel });
+    this.body.hidden = this.footer.hidden = true;
+    this.body.after(this.#editor.node);
+    this.#editor.begin();
+  }
+
+  #endEdit() {
+    this.#editor?.node.remove();
+    this.#editor = null;
+    this.body.hidden = this.footer.hidden = false;
   }
 
   #showParts(message, { canDecide }) {

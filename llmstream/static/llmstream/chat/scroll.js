@@ -25,6 +25,11 @@ export class StickToEnd {
     this.#follow();
   }
 
+  /** Stay where the reader is, whatever comes. */
+  letGo() {
+    this.#set(false);
+  }
+
   get #distance() {
     return this.viewport.scrollHeight - this.viewport.clientHeight - this.viewport.scrollTop;
   }

@@ -1,6 +1,6 @@
 /** The messages on the page, kept in step with the state at most once a frame. */
 
-import { EMPTY, active, branch, plainText } from "../state.js";
+import { EMPTY, active, branch, plainText, versions } from "../state.js";
 import { h } from "./dom.js";
 import { MessageView } from "./message.js";
 import { WORDS } from "./words.js";
@@ -14,6 +14,8 @@ export class Transcript {
   #state = EMPTY;
   #pending = [];
   #known = new Set();
+  /** @type {{id: string, step: 1 | -1} | null} */
+  #turnedTo = null;
   #older = h("p", { class: "llm-note", hidden: true }, WORDS.older);
 
   /**
@@ -51,6 +53,14 @@ export class Transcript {
     };
   }
 
+  /**
+   * Put the focus on the button that has been pressed, where the message with this id is when it is shown.
+   * @param {string} id @param {1 | -1} step
+   */
+  turnTo(id, step) {
+    this.#turnedTo = { id, step };
+  }
+
   /** Whether there is nothing to show. */
   get isEmpty() {
     return !this.#state.messages.size && !this.#pending.length;
@@ -60,9 +70,10 @@ export class Transcript {
     const { generations, truncated } = this.#state;
     const messages = branch(this.#state);
     const isIdle = !active(this.#state).length;
-    const last = messages.at(-1);
+    const known = versions(this.#state);
     messages.push(...this.#unconfirmed());
     const wanted = new Set(messages.map(({ id }) => id));
+    const held = /** @type {ShadowRoot} */ (this.log.getRootNode()).activeElement;
     for (const [id, { node }] of this.#views) {
       if (wanted.has(id)) continue;
       node.remove();
@@ -73,11 +84,25 @@ export class Transcript {
     const reader = this.reader();
     messages.forEach((message, index) => {
       const view = this.#view(message.id);
-      const place = this.log.children[index + 1];
-      if (place !== view.node) this.log.insertBefore(view.node, place ?? null);
-      const isLast = message === last && isIdle;
-      view.show(message, { generation: generations.get(message.generation), isLast, ...reader });
+      const after = this.log.children[index + 1];
+      if (after !== view.node) this.log.insertBefore(view.node, after ?? null);
+      const same = known.get(message.parent) ?? [];
+      const place = { version: same.indexOf(message.id), versions: same.length };
+      view.show(message, { generation: generations.get(message.generation), isIdle, ...place, ...reader });
     });
+    this.#keepFocus(held);
+  }
+
+  /** What has had the focus may have gone; the focus must not fall out of the chat with it. */
+  #keepFocus(held) {
+    if (held && (!held.isConnected || (this.log.contains(held) && held.closest("[hidden]")))) {
+      this.log.parentElement.focus({ preventScroll: true });
+    }
+    const { id, step } = this.#turnedTo ?? {};
+    if (!this.#views.has(id)) return;
+    this.#turnedTo = null;
+    const { previous, next } = this.#views.get(id).versions;
+    (step > 0 ? next : previous).focus();
   }
 
   #view(id) {
