@@ -2,9 +2,7 @@
 
 import { plainText } from "../state.js";
 import { button, copyButton, h, put } from "./dom.js";
-import { Editor } from "./editor.js";
 import { createPart } from "./parts.js";
-import { Versions } from "./versions.js";
 import { WORDS } from "./words.js";
 
 /** Ends of an answer, after which it can be written anew. */
@@ -14,6 +12,7 @@ const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
  * @typedef {object} Around what a message's look depends on beside itself
  * @property {any} generation the one that writes it
  * @property {boolean} isIdle whether nothing is at work in the conversation
+ * @property {typeof import ("./branching.js") | null} branching
  * @property {number} version its place among its versions, from 0 on @property {number} versions how many there are
  * @property {boolean} canWrite @property {boolean} canDecide
  * @property {string} me id of the reader @property {string} assistant what answers are signed with
@@ -22,17 +21,9 @@ const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
 export class MessageView {
   #parts = [];
   #shown = [];
-
-  /** @type {Editor | null} */
   #editor = null;
 
-  /**
-   * @param {object} handlers
-   * @param {(generation: string) => void} handlers.onRetry
-   * @param {(generation: string, call: string, decision: string) => void} handlers.onDecide
-   * @param {(message: any, text: string) => Promise<boolean>} handlers.onEdit resolves to whether it was taken
-   * @param {(message: any, step: 1 | -1) => void} handlers.onTurn
-   */
+  /** @param {Record<string, Function>} handlers `onEdit` resolves to whether the text was taken */
   constructor({ onRetry, onDecide, onEdit, onTurn }) {
     this.onEdit = onEdit;
     this.onDecide = (call, decision) => onDecide(this.message.generation, call, decision);
@@ -43,11 +34,11 @@ export class MessageView {
       onRetry(this.message.generation),
     );
     this.copy = copyButton(() => plainText(this.message));
+    this.onTurn = (step) => onTurn(this.message, step);
     this.edit = button(WORDS.edit, { class: "llm-button llm-edit", part: "button edit" }, () => this.#beginEdit());
-    this.versions = new Versions((step) => onTurn(this.message, step));
-    this.leftOut = h("span", { class: "llm-aside", part: "left-out" });
-    const { state, leftOut, versions, retry, copy, edit } = this;
-    this.footer = h("footer", { class: "llm-footer", part: "footer" }, state, leftOut, versions.node, retry, edit, copy);
+    this.history = h("span", { class: "llm-aside", part: "history" });
+    const shown = [this.state, this.history, this.retry, this.edit, this.copy];
+    this.footer = h("footer", { class: "llm-footer", part: "footer" }, ...shown);
     this.node = h("article", { class: "llm-message" }, this.author, this.body, this.footer);
   }
 
@@ -58,6 +49,7 @@ export class MessageView {
     if (shown.every((value, index) => value === this.#shown[index])) return;
     this.#shown = shown;
     this.message = message;
+    this.branching = around.branching;
     const mine = message.role === "user" && (!message.author || message.author.id === around.me);
     const name = authorName(message, mine, around.assistant);
     const { node } = this;
@@ -69,14 +61,22 @@ export class MessageView {
     put(this.state, stateText(message, around.generation));
     const text = plainText(message);
     node.toggleAttribute("data-blank", message.status === "running" && !message.parts.some(Boolean));
-    const turns = around.generation?.left_out;
-    put(this.leftOut, turns ? WORDS.leftOut(turns) : "");
-    this.versions.show(around.version, around.versions);
+    const leftOut = around.generation?.left_out;
+    put(this.history, leftOut ? WORDS.leftOut(leftOut) : "");
+    this.#showVersions(around);
     const mayChange = around.isIdle && around.canWrite && ENDED.has(message.status);
     put(this.retry, message.status === "completed" ? WORDS.regenerate : WORDS.retry);
     this.retry.hidden = !(mayChange && message.role === "assistant" && message.generation);
-    this.edit.hidden = !(mayChange && mine);
+    this.edit.hidden = !(mayChange && mine && around.branching);
     this.copy.hidden = !navigator.clipboard || message.role !== "assistant" || !text || message.status === "running";
+  }
+
+  #showVersions({ branching, version, versions }) {
+    if (!this.versions && branching && versions > 1) {
+      this.versions = new branching.Versions(this.onTurn);
+      this.history.after(this.versions.node);
+    }
+    this.versions?.show(version, versions);
   }
 
   #beginEdit() {
@@ -89,7 +89,7 @@ export class MessageView {
       this.#endEdit();
       this.edit.focus();
     };
-    this.#editor = new Editor(plainText(this.message), { onSend, onCancel });
+    this.#editor = new this.branching.Editor(plainText(this.message), { onSend, onCancel });
     this.body.hidden = this.footer.hidden = true;
     this.body.after(this.#editor.node);
     this.#editor.begin();

@@ -16,6 +16,7 @@ export class Transcript {
   #known = new Set();
   /** @type {{id: string, step: 1 | -1} | null} */
   #turnedTo = null;
+  #branching = null;
   #older = h("p", { class: "llm-note", hidden: true }, WORDS.older);
 
   /**
@@ -25,6 +26,12 @@ export class Transcript {
   constructor(log, handlers, reader) {
     Object.assign(this, { log, handlers, reader });
     log.append(this.#older);
+    const onLoad = (found) => {
+      this.#branching = found;
+      this.show();
+    };
+    // Should it not come, messages can be read and sent all the same.
+    import("./branching.js").then(onLoad, () => {});
   }
 
   /** @param {import ("../state.js").State} [state] */
@@ -87,7 +94,7 @@ export class Transcript {
       const after = this.log.children[index + 1];
       if (after !== view.node) this.log.insertBefore(view.node, after ?? null);
       const same = known.get(message.parent) ?? [];
-      const place = { version: same.indexOf(message.id), versions: same.length };
+      const place = { version: same.indexOf(message.id), versions: same.length, branching: this.#branching };
       view.show(message, { generation: generations.get(message.generation), isIdle, ...place, ...reader });
     });
     this.#keepFocus(held);

@@ -1,0 +1,69 @@
+/** What changes messages and leads through their versions. The chat works without it and loads it after the rest. */
+
+import { Composer } from "./composer.js";
+import { button, h, put } from "./dom.js";
+import { WORDS } from "./words.js";
+
+/** The way from one version of a message to the next: `‹ 2 / 3 ›`. */
+export class Versions {
+  #index = 0;
+  #count = 0;
+
+  /** @param {(step: 1 | -1) => void} onTurn */
+  constructor(onTurn) {
+    const turn = (label, sign, step) =>
+      button(sign, { class: "llm-button llm-turn", part: "button turn", "aria-label": label }, () => {
+        // Not disabled at the ends: focus would fall out of the chat.
+        if (this.#index + step >= 0 && this.#index + step < this.#count) onTurn(step);
+      });
+    this.previous = turn(WORDS.previousVersion, "‹", -1);
+    this.next = turn(WORDS.nextVersion, "›", 1);
+    this.place = h("span", { dir: "ltr" });
+    const attributes = { class: "llm-versions", part: "versions", role: "group", hidden: true };
+    this.node = h("span", attributes, this.previous, this.place, this.next);
+  }
+
+  /** Counts from 0 on. @param {number} index @param {number} count */
+  show(index, count) {
+    this.#index = index;
+    this.#count = count;
+    this.node.hidden = count < 2;
+    this.node.setAttribute("aria-label", WORDS.version(index + 1, count));
+    put(this.place, `${index + 1} / ${count}`);
+    this.previous.setAttribute("aria-disabled", String(index === 0));
+    this.next.setAttribute("aria-disabled", String(index === count - 1));
+  }
+}
+
+/** A message as it is edited, in the place of its text. */
+export class Editor {
+  /**
+   * @param {string} text
+   * @param {{onSend: (text: string) => Promise<boolean>, onCancel: () => void}} handlers `onSend` as a composer's
+   */
+  constructor(text, { onSend, onCancel }) {
+    const input = h("textarea", { part: "input", rows: "1", dir: "auto", enterkeyhint: "send", autocomplete: "off" });
+    input.setAttribute("aria-label", WORDS.editMessage);
+    const cancel = button(WORDS.cancel, { class: "llm-button", part: "button cancel" }, onCancel);
+    const send = h("button", { class: "llm-button llm-send", part: "button send" }, WORDS.send);
+    const bar = h("div", { class: "llm-bar llm-editor-bar" }, cancel, send);
+    this.node = h("form", { class: "llm-composer llm-editor", part: "editor" }, input, bar);
+    this.composer = new Composer(this.node, input, { onSend, onType: () => {} });
+    this.composer.text = text;
+    this.node.addEventListener("keydown", (event) => {
+      // Escape that gives up an input method's composition gives up no more than that.
+      if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
+      event.stopPropagation();
+      onCancel();
+    });
+  }
+
+  /** Take the focus, with the cursor at the end; call it once the node is on the page. */
+  begin() {
+    const { input } = this.composer;
+    this.composer.fit();
+    input.focus();
+    input.setSelectionRange(input.value.length, input.value.length);
+    this.node.scrollIntoView({ block: "nearest" });
+  }
+}
