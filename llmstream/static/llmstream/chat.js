@@ -45,7 +45,7 @@ export class Chat extends HTMLElement {
     const handlers = {
       onRetry: (generation) => this.#decide(() => this.room.retry(generation)),
       onDecide: (generation, call, decision) => this.#decide(() => this.room[decision](generation, call)),
-      onEdit: (message, text) => this.#submitEdit(message.id, text),
+      onEdit: (message, text) => this.#submit(text, message.id),
       onTurn: (message, step) => this.#turn(message, step),
     };
     this.#transcript = new Transcript(log, handlers, () => this.#reader);
@@ -237,24 +237,15 @@ export class Chat extends HTMLElement {
     empty.hidden = !this.#transcript.isEmpty;
   }
 
-  async #submit(text) {
-    if (!this.room || !this.#emit("llm-send", { text }, true)) return false;
+  /** Send what was typed, in the place of the message `edits` if there is one; returns whether it was taken. */
+  async #submit(text, edits) {
+    if (!this.room || !this.#emit("llm-send", { text, edits }, true)) return false;
     try {
-      await this.send(text);
-      return true;
+      await (edits ? this.edit(edits, text) : this.send(text));
     } catch {
       return false;
     }
-  }
-
-  async #submitEdit(message, text) {
-    if (!this.room || !this.#emit("llm-send", { text, edits: message }, true)) return false;
-    try {
-      await this.edit(message, text);
-    } catch {
-      return false;
-    }
-    this.focus();
+    if (edits) this.focus();
     this.#scroll.pin();
     return true;
   }

@@ -120,7 +120,7 @@ export class LLMStream extends Emitter {
 
   /** What rooms may ask for. */
   #link = {
-    command: (frame, repeatable) => this.#command(frame, repeatable),
+    command: (frame) => this.#command(frame),
     write: (frame) => this.#transport.write(frame),
     join: (room) => this.#join(room),
     leave: (room) => {
@@ -222,9 +222,9 @@ export class LLMStream extends Emitter {
     this.#transport.join(room, entry.ref);
   }
 
-  #command(frame, repeatable) {
+  #command(frame) {
     if (this.state.status === "closed") return Promise.reject(this.#gone());
-    const answer = this.#outbox.add({ ref: ++this.#refs, ...frame }, repeatable);
+    const answer = this.#outbox.add({ ref: ++this.#refs, ...frame });
     this.#flush();
     return answer;
   }
@@ -255,7 +255,7 @@ export class LLMStream extends Emitter {
       this.#backoff.reset();
     } catch (error) {
       if (error.code !== "connection_lost") return void this.#outbox.reject(command.frame.ref, error);
-      this.#outbox.lost(command);
+      command.via = "";
       if (this.#listening.signal.aborted) return;
       clearTimeout(this.#resend);
       this.#resend = setTimeout(() => this.#flush(), this.#backoff.next());

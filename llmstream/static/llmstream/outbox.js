@@ -1,11 +1,11 @@
-/** Commands that have not been answered yet, whatever connection they go over. */
-
-import { connectionLost } from "./wire.js";
+/**
+ * Commands that have not been answered yet, whatever connection they go over. Each may be sent again: the server carries
+ * it out once however often it comes.
+ */
 
 /**
  * @typedef {object} Command
  * @property {Record<string, any>} frame with a `ref`
- * @property {boolean} repeatable whether the server carries it out once however often it comes
  * @property {"" | "socket" | "http"} via what it is under way on
  * @property {(result: any) => void} resolve
  * @property {(error: Error) => void} reject
@@ -16,9 +16,9 @@ export class Outbox {
   #commands = new Map();
 
   /** Keep a command until it is answered; returns the promise of its answer. */
-  add(frame, repeatable) {
+  add(frame) {
     return new Promise((resolve, reject) => {
-      this.#commands.set(frame.ref, { frame, repeatable, via: "", resolve, reject });
+      this.#commands.set(frame.ref, { frame, via: "", resolve, reject });
     });
   }
 
@@ -38,15 +38,9 @@ export class Outbox {
     return Boolean(command);
   }
 
-  /** The socket has broken: what may be repeated waits for another way, of the rest nobody knows the outcome. */
+  /** The socket has broken: what was under way on it waits for another way. */
   socketLost() {
-    for (const command of [...this.#commands.values()]) if (command.via === "socket") this.lost(command);
-  }
-
-  /** No answer came to one command. */
-  lost(command) {
-    command.via = "";
-    if (!command.repeatable) this.reject(command.frame.ref, connectionLost());
+    for (const command of this.#commands.values()) if (command.via === "socket") command.via = "";
   }
 
   rejectAll(error) {

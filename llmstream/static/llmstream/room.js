@@ -59,7 +59,7 @@ export class Room extends Emitter {
   send(content, { clientId = randomId(), model, busy, parent, edits } = {}) {
     this.typing(false);
     const frame = { type: "send", room: this.id, content, client_id: clientId, model, busy, parent, edits };
-    return this.#client.command(frame, true);
+    return this.#client.command(frame);
   }
 
   /** Send a prompt in the place of another one, as a branch beside it. @param {string} message @param {string} content */
@@ -69,12 +69,12 @@ export class Room extends Emitter {
 
   /** Show the branch that a message is on, to everybody. Sent again like a prompt. @param {string} message */
   chooseBranch(message) {
-    return this.#client.command({ type: "choose", room: this.id, leaf: message }, true);
+    return this.#client.command({ type: "choose", room: this.id, leaf: message });
   }
 
   /** End an answer, or a prompt that waits. Sent again like a prompt. @param {string} generation */
   stop(generation) {
-    return this.#client.command({ type: "stop", generation }, true);
+    return this.#client.command({ type: "stop", generation });
   }
 
   /**
@@ -82,7 +82,7 @@ export class Room extends Emitter {
    * @param {string} generation @param {SendOptions} [options] `model`, `busy` and `clientId`
    */
   retry(generation, { clientId = randomId(), model, busy } = {}) {
-    return this.#client.command({ type: "retry", generation, client_id: clientId, model, busy }, true);
+    return this.#client.command({ type: "retry", generation, client_id: clientId, model, busy });
   }
 
   /**
@@ -90,17 +90,17 @@ export class Room extends Emitter {
    * @param {string} generation @param {string} content @param {{clientId?: string}} [options]
    */
   steer(generation, content, { clientId = randomId() } = {}) {
-    return this.#client.command({ type: "steer", generation, content, client_id: clientId }, true);
+    return this.#client.command({ type: "steer", generation, content, client_id: clientId });
   }
 
   /** Let a tool call go ahead. Sent again like a prompt. @param {string} generation @param {string} call */
   approve(generation, call) {
-    return this.#client.command({ type: "approve", generation, call }, true);
+    return this.#client.command({ type: "approve", generation, call });
   }
 
   /** Refuse a tool call. Sent again like a prompt. @param {string} generation @param {string} call */
   deny(generation, call) {
-    return this.#client.command({ type: "deny", generation, call }, true);
+    return this.#client.command({ type: "deny", generation, call });
   }
 
   /** Tell the others that somebody types here, or no longer. Call it for every key: it is sent every 3 s at most. */
