@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from llmstream.admin import conversations
 from llmstream.branches import choose
 from llmstream.generations.prompts import Sent, retry
-from llmstream.models import Event
+from llmstream.models import Event, Generation
 from tests.support import ask, conversation, message_ids, user
 
 from .staff import ADMIN, MODELS, VIEW, answered, body, finish, readings, say, signed_in, superuser
@@ -162,6 +162,8 @@ def test_the_transcript_shows_branches_beside_the_chosen_one() -> None:
     ]
     assert items[-1]["item"].text == "So far"
     choose(first.conversation.pk, second.answer.public_id)
+    Generation.objects.filter(pk=second.generation.pk).update(left_out=3)
+    assert "3 turns left out" in body(client.get(f"{ADMIN}conversation/{first.conversation.pk}/change/"))
     items = client.get(f"{ADMIN}conversation/{first.conversation.pk}/change/").context["transcript"]["items"]
     assert items[-1]["item"].message.public_id == second.answer.public_id
 

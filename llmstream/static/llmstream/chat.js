@@ -245,8 +245,10 @@ export class Chat extends HTMLElement {
     } catch {
       return false;
     }
-    if (edits) this.focus();
-    this.#scroll.pin();
+    if (edits) {
+      this.focus();
+      this.#scroll.pin();
+    }
     return true;
   }
 
