@@ -94,7 +94,7 @@ def _read(request: HttpRequest, conversation: str) -> dict[str, Any]:
 def _change(request: HttpRequest, public_id: str) -> dict[str, Any]:
     requester, body = get_policy().identify(request), read_body(request)
     given: dict[str, str] = {}
-    if "leaf" not in body or "title" in body or "model" in body:
+    if "title" in body or "model" in body:
         conversation = _managed(requester, public_id)
         title, model = _fields(body)
         given = {name: value for name, value in (("title", title), ("model", model)) if name in body}

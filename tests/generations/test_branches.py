@@ -115,6 +115,12 @@ def test_another_branch_is_chosen_once_and_for_everybody() -> None:
     assert choose(owner.pk, second.message.public_id) == (third.answer.public_id, (owner.public_id, 1, before + 1))
     assert len(stored(owner)) == before + 1
     assert leaf(owner) == third.answer.public_id
+    # What is new shows its own branch.
+    asked = ask(owner, "And?", parent=first.message.public_id)
+    assert leaf(owner) == asked.answer.public_id
+    choose(owner.pk, second.answer.public_id)
+    waiting = retry(again.generation.pk, Again(busy="queue"))
+    assert leaf(owner) == waiting.answer.public_id
 
 
 def test_only_a_message_of_the_conversation_can_be_chosen_answered_or_edited() -> None:
