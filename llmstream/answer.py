@@ -47,6 +47,7 @@ class Answer:
         self.length = 0
         self.asked = 0
         self.counted = 0
+        self._sent = False
         self.calls: list[WireEvent] = []
         self.phase: dict[str, Any] | None = None
         self.steers: dict[str, dict[str, Any]] = {}
@@ -87,6 +88,11 @@ class Answer:
     def open_calls(self) -> list[dict[str, Any]]:
         """The tool parts that have no result yet."""
         return [part for part in self._tools.values() if is_open(part)]
+
+    @property
+    def shown(self) -> bool:
+        """Whether the model call at work, as far as it has come, has said, asked for or sent anything."""
+        return self._sent or self.length + self.asked > self.counted
 
     def knows(self, call: str) -> bool:
         """Whether there is a tool call of that id."""
@@ -138,6 +144,7 @@ class Answer:
         part.update({key: event[key] for key in ("output", "error") if key in event})
 
     def _said(self, event: WireEvent) -> None:
+        self._sent = self._sent or not self.open_calls  # while a tool is at work, data is the tool's
         self._add({"type": "data", "name": event["name"], "data": event["data"]})
 
     def _entered(self, event: WireEvent) -> None:
@@ -155,6 +162,7 @@ class Answer:
     def _used(self, event: WireEvent) -> None:
         self.calls.append(event)
         self.counted = self.length + self.asked
+        self._sent = False
 
 
 _FOLDS = {

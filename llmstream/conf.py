@@ -16,6 +16,7 @@ from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 BUSY_POLICIES = ("reject", "queue", "interrupt")
+RECOVERIES = ("retry", "continue", "interrupt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class ModelSettings:
     #: The model must show its first sign of life within this time, and go on within the second one.
     first_token_timeout: float = 60.0
     token_timeout: float = 30.0
+    #: What becomes of an answer whose process is gone, the first that can be done: ``retry`` asks again while nothing
+    #: was shown, ``continue`` hands the model its own beginning, ``interrupt`` ends it. An answer that goes on at its
+    #: service is taken up again before all of these, unless ``interrupt`` is first.
+    recovery: Sequence[str] = ("retry",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class Settings:
     poll_interval: float = 1.0
     #: How often a process looks for lapsed leases and prompts that nobody picked up.
     sweep_interval: float = 5.0
+    #: How often a generation whose process is gone is taken over before it ends as interrupted.
+    max_takeovers: int = 3
     #: Generations that one process runs at once; further prompts wait.
     max_generations: int = 2_000
     #: Shortest and longest time between two commits of the log's writer; it stretches as the event loop fills.
@@ -154,6 +161,9 @@ def _model_settings(key: str, entry: Mapping[str, Any]) -> ModelSettings:
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] has unknown keys: {', '.join(unknown)}.")
     if not isinstance(entry.get("PROVIDER"), str):
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}] needs a PROVIDER, the dotted path of a class.")
+    recovery = entry.get("RECOVERY", ())
+    if isinstance(recovery, str) or not set(recovery) <= set(RECOVERIES):
+        raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['RECOVERY'] is a list of: {', '.join(RECOVERIES)}.")
     if isinstance(entry.get("TOOLS"), str):
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['TOOLS'] must be a list of dotted paths.")
     if not isinstance(entry.get("CONTEXT_TOKENS", 0), int) or entry.get("CONTEXT_TOKENS", 0) < 0:

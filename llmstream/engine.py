@@ -14,6 +14,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -27,18 +28,22 @@ from .database import run_db
 from .events import MESSAGE_END, TOOL_APPROVAL_RESPONSE
 from .exceptions import LeaseLost
 from .generations.claims import Claim, renew, still_owned
-from .generations.endings import interrupt
+from .generations.leftovers import cancel_left
+from .generations.recovery import hand_over
 from .generations.run import Run
 from .hub import Hub
 from .log.rows import Batch
 from .log.transaction import events_committed
 from .log.writer import Writer
 from .runners.base import Runner
+from .shutdown import Departure
 from .turns import Turns
 
 logger = logging.getLogger("llmstream")
 
 _TICK = 1.0
+#: Seconds that the end of a server's loop may be held up to hand over what runs on it.
+_LEAVING = 5.0
 
 PartT = TypeVar("PartT")
 
@@ -68,6 +73,10 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._looking: asyncio.Task[None] | None = None
         self._reviewing: asyncio.Task[None] | None = None
+        self._cancelling: asyncio.Task[None] | None = None
+        self._outliving: asyncio.Task[None] | None = None
+        self._departure = Departure(loop, self.leave)
+        self._closed = False
         self._due: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._parts: dict[Callable[[Engine], Any], Any] = {}
@@ -81,6 +90,9 @@ class Engine:
             self.loop.call_soon_threadsafe(self._publish, batches)
 
     def _publish(self, batches: list[Batch]) -> None:
+        ended = {row.generation for batch in batches for row in batch.rows if row.type == MESSAGE_END}
+        if ended - self.runs.keys():
+            self._cancel_left()  # Ended by this process, run by another or by none.
         self.receive(batches)
         self.broker.publish(batches)
         for batch in batches:
@@ -119,10 +131,15 @@ class Engine:
 
     def start(self, claim: Claim) -> None:
         """Run a claimed generation here, detached from whatever asked for it."""
+        if earlier := self.runs.get(claim.generation):
+            earlier.cut(LeaseLost())
         run = self.runs[claim.generation] = Run(claim, self.writer)
         self.interests.add(claim.conversation)
         run.task = self.spawn(run())
         run.task.add_done_callback(lambda _: self._done(run), context=contextvars.Context())
+        if self._outliving is None:
+            self._departure.await_signal()
+            self._outliving = self.spawn(self._outlive())
         self.wake()
 
     def start_reserved(self, claim: Claim) -> None:
@@ -140,14 +157,34 @@ class Engine:
         self.interests.remove(run.claim.conversation)
         self.turns.done(run.claim.conversation)
 
-    async def interrupt(self) -> None:
-        """Claim nothing more and end everything that runs here as interrupted, for a process that is asked to end."""
+    async def leave(self) -> None:
+        """Claim nothing more and hand over everything that runs here, for a process that is asked to end.
+
+        What its model's policy does not let go on elsewhere is ended as interrupted.
+        """
+        await self._hand_over()
+        if self.turns.working:
+            await self.broker.aclose()  # The others hear the last of it; a server's readers hear on until they are cut.
+
+    async def _hand_over(self) -> None:
         self.turns.close()
         owned = {pk: run.claim.fence for pk, run in self.runs.items()}
         for run in list(self.runs.values()):
             run.cut(LeaseLost())
-        await run_db(interrupt, owned)
-        await self.broker.aclose()
+        if owned:
+            for conversation in await run_db(hand_over, owned):
+                self.runner.hand_off(conversation)
+
+    async def _outlive(self) -> None:
+        """Hand over what runs here when a server cancels every task of its loop, as the last thing that it does."""
+        try:
+            await self.loop.create_future()
+        except asyncio.CancelledError:
+            if not self._closed:
+                with suppress(TimeoutError, DatabaseError):
+                    async with asyncio.timeout(_LEAVING):
+                        await self._hand_over()
+            raise
 
     def part(self, kind: Callable[[Engine], PartT]) -> PartT:
         """Return this engine's one instance of what a transport keeps per event loop, made on first use."""
@@ -177,6 +214,8 @@ class Engine:
 
     async def aclose(self) -> None:
         """Cancel everything that runs here, as a crash would; for tests and for loops that end before their process."""
+        self._closed = True
+        self._departure.close()
         if self._timer:
             self._timer.cancel()
         self.turns.close()
@@ -222,14 +261,27 @@ class Engine:
     async def _look(self, *, sweeping: bool) -> None:
         """Keep our leases, sweep those of others, poll for news: one after the other, and never twice at once."""
         try:
+            sweeping = await self.turns.notice() or sweeping
             await self._keep(sweeping)
             # Half of it: news that the last poll found is no sign that hints come.
             await self.hub.poll(get_settings().poll_interval / 2)
             await self.turns.look()
             if sweeping:
                 await self.turns.sweep()
+                self._cancel_left()
         except DatabaseError:
             logger.warning("The database could not be polled; trying again")
+
+    def _cancel_left(self) -> None:
+        """Have the responses cancelled at their services that nobody reads any more."""
+        if self._cancelling is None or self._cancelling.done():
+            self._cancelling = self.spawn(self._cancel())
+
+    async def _cancel(self) -> None:
+        try:
+            await cancel_left()
+        except DatabaseError:
+            logger.warning("Responses that were left could not be read; trying again")
 
     async def _keep(self, sweeping: bool) -> None:
         """Find out which runs are no longer ours, and keep the leases of the others.

@@ -5,7 +5,7 @@
   ``StreamingUnavailable``
   ``GenerationInProgress``, ``GenerationNotRetryable``, ``GenerationNotSteerable``, ``ToolCallDecided``
   ``ToolError``
-    ``ToolTimeout``, ``ToolDenied``, ``ToolExpired``, ``ToolUnknown``, ``ToolInvalidInput``
+    ``ToolTimeout``, ``ToolDenied``, ``ToolExpired``, ``ToolUnknown``, ``ToolInvalidInput``, ``ToolInterrupted``
   ``LeaseLost``
   ``ProviderError``
     ``ProviderTimeout``, ``ProviderRateLimited``, ``ProviderRejected``, ``ProviderUnavailable``,
@@ -252,6 +252,12 @@ class ToolInvalidInput(ToolError):
     """The tool's input is not valid."""
 
     code = "tool_invalid_input"
+
+
+class ToolInterrupted(ToolError):
+    """The tool was cut off, and it is not known whether it has done its work."""
+
+    code = "tool_interrupted"
 
 
 class LeaseLost(LLMStreamError):

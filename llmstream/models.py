@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from .events import PUBLIC_ID_LENGTH, EventId, WireDecoder, new_public_id
+from .left_response import LeftResponse as LeftResponse
 from .tool_call import ToolCall as ToolCall
 
 
@@ -185,7 +186,8 @@ class Generation(models.Model):
     ``fence`` counts the owners it has had: an append by an earlier owner fails. ``lease_expires_at`` is the time until
     which its owner may be silent. ``end_seq`` is the ``seq`` of its terminal event. ``steers`` counts the steering
     messages in its log, ``left_out`` the turns of the history that its model was not sent. While it waits for a
-    decision it has no owner; decided, it is queued again.
+    decision it has no owner; decided, it is queued again, and so it is when its owner was lost, which ``takeovers``
+    counts. ``provider_cursor`` says how far the log has a response that can be taken up again.
     """
 
     class Status(models.TextChoices):
@@ -218,6 +220,7 @@ class Generation(models.Model):
     error_code = models.CharField(_("error code"), max_length=60, blank=True, editable=False)
     steers = models.PositiveSmallIntegerField(_("steering messages"), default=0, editable=False)
     left_out = models.PositiveIntegerField(_("turns left out"), default=0, editable=False)
+    takeovers = models.PositiveSmallIntegerField(_("takeovers"), default=0, editable=False)
     first_seq = models.PositiveBigIntegerField(editable=False)
     end_seq = models.PositiveBigIntegerField(null=True, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

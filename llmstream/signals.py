@@ -12,5 +12,7 @@ from django.dispatch import Signal
 message_created = Signal()
 #: ``sender=Generation, generation``: an owner has begun to run it.
 generation_started = Signal()
+#: ``sender=Generation, generation``: its process is gone or going, and another one will go on with it.
+generation_recovered = Signal()
 #: ``sender=Generation, generation``: it has its terminal event; ``generation.status`` says which.
 generation_finished = Signal()

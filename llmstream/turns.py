@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -20,7 +21,8 @@ from .conf import get_settings
 from .database import run_db
 from .exceptions import NotFound
 from .generations.claims import Claim, claim_next
-from .generations.endings import free_queues, queues, sweep
+from .generations.endings import fail_next, free_queues, queues
+from .generations.recovery import abandoned, sweep
 from .generations.run import Run
 from .runners.base import Runner
 
@@ -28,6 +30,10 @@ logger = logging.getLogger("llmstream")
 
 #: A busy worker lets idle ones go first: it looks up to so much later.
 _COURTESY = 0.02
+#: A prompt that cannot be claimed is tried again after ``POLL_INTERVAL``, then after twice as long, up to so many
+#: seconds. After so many tries it ends as failed.
+_AGAIN_MAX = 60.0
+_TRIES = 5
 
 
 class Host(Protocol):
@@ -65,6 +71,10 @@ class Turns:
         #: Whether a prompt was passed over because there was no room.
         self._passed = False
         self._closed = False
+        #: Conversations whose generations had lost their owners when it was last looked.
+        self._abandoned: set[int] = set()
+        #: How often the next prompt of a conversation could not be claimed, and when it is tried again.
+        self._failures: dict[int, tuple[int, float]] = {}
 
     @property
     def claims(self) -> bool:
@@ -149,12 +159,18 @@ class Turns:
             self._forget(conversation, now)
         await self._begin(waiting)
 
+    async def notice(self) -> bool:
+        """Tell whether generations have lost their owners since the last look. Raises DatabaseError."""
+        before, self._abandoned = self._abandoned, await run_db(abandoned)
+        return bool(self._abandoned - before)
+
     async def sweep(self) -> None:
-        """End what lapsed anywhere, and see to prompts that nobody picked up. Raises DatabaseError."""
-        held_up = await run_db(sweep)
+        """Recover or end what lapsed anywhere, and see to prompts that nobody picked up. Raises DatabaseError."""
+        found = await run_db(sweep)
+        held_up = found.held_up
         if not self.claims:
             for conversation in held_up:
-                self._host.runner.hand_off(conversation, again=True)
+                self._host.runner.hand_off(conversation, again=conversation not in found.queued)
             return
         if len(held_up) > (room := max(0, self.room)):
             self._passed = True
@@ -170,6 +186,8 @@ class Turns:
 
     async def _claim(self, conversation: int) -> None:
         """Claim the next prompt of a conversation if nothing is at work there and there is room."""
+        if time.monotonic() < self._failures.get(conversation, (0, 0.0))[1]:
+            return
         if not self.reserve():
             self._passed = True
             return
@@ -178,17 +196,31 @@ class Turns:
             claim, waiting = await run_db(claim_next, conversation)
             if not waiting:
                 self._forget(conversation, now)
+            self._failures.pop(conversation, None)
         except NotFound:
             self._forget(conversation, now)
         except DatabaseError:
             logger.warning("A queued prompt could not be claimed; the sweep will try again")
         except Exception:  # one bad conversation must not hold up the others
             logger.exception("The next prompt of conversation %s cannot be claimed", conversation)
+            await self._back_off(conversation)
         finally:
             if claim is None:
                 self.release()
         if claim:
             self._host.start_reserved(claim)
+
+    async def _back_off(self, conversation: int) -> None:
+        tries = self._failures.get(conversation, (0, 0.0))[0] + 1
+        wait = min(_AGAIN_MAX, get_settings().poll_interval * 2 ** min(tries - 1, 16))
+        self._failures[conversation] = tries, time.monotonic() + wait
+        if tries < _TRIES:
+            return
+        try:
+            await run_db(fail_next, conversation)
+            del self._failures[conversation]
+        except Exception:
+            logger.exception("The next prompt of conversation %s cannot be ended either", conversation)
 
     async def _take_up(self, conversations: Sequence[int]) -> None:
         await asyncio.sleep(_COURTESY * (1 - self.room / get_settings().max_generations))

@@ -6,16 +6,18 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.core.management import call_command
 from django.test import Client, override_settings
 from django.utils.module_loading import import_string
 
 from llmstream import checks, events, exceptions
-from llmstream.conf import ModelSettings, Settings
+from llmstream.conf import ModelSettings, Settings, get_settings
 from llmstream.exceptions import LLMStreamError, PermissionDenied
 from llmstream.models import Generation
 from llmstream.permissions import Requester
@@ -59,7 +61,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
         "admin.md": ["LogEntry", "ScriptedProvider"],
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],
-        "providers.md": ["LLMSTREAM", *SERVICES, "class LastTurns", "class Parrot"],
+        "providers.md": ["LLMSTREAM", *SERVICES, "RECOVERY", "class LastTurns", "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "settings.md": ["class StaffStart", "@receiver"],
         "tools.md": ["def stocktake", "def librarian"],
@@ -96,7 +98,13 @@ def test_the_web_processes_are_those_that_nginx_passes_requests_to() -> None:
 
 
 def test_the_worker_is_started_as_in_the_cluster() -> None:
-    assert commands("docs/deployment.md", "python manage.py") == [["python", "manage.py", *worker.OPTIONS]]
+    assert commands("docs/deployment.md", "python manage.py runworker") == [["python", "manage.py", *worker.OPTIONS]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_crash_left_is_looked_for_as_told() -> None:
+    for _, _, name, *arguments in commands("docs/deployment.md", "python manage.py llmstream_recover"):
+        call_command(name, *arguments, stdout=StringIO())
 
 
 def test_valkey_is_started_as_in_the_cluster() -> None:
@@ -229,9 +237,14 @@ def test_the_settings_table_is_complete_and_its_defaults_are_true() -> None:
         assert text.strip('"') == default if isinstance(default, str) else eval(text) == default, field.name
 
 
+def test_the_example_recovery_is_understood() -> None:
+    with override_settings(LLMSTREAM={"MODELS": snippet("docs/providers.md", "RECOVERY")["MODELS"]}):
+        assert list(get_settings().models["house"].recovery) == ["retry", "continue"]
+
+
 def test_a_worker_is_mounted_as_told() -> None:
     mounted = snippet("docs/deployment.md", "ChannelNameRouter")["application"].application_mapping
-    _, channel = commands("docs/deployment.md", "python manage.py")[0][2:]
+    _, channel = commands("docs/deployment.md", "python manage.py runworker")[0][2:]
     assert mounted["channel"].application_mapping[channel].consumer_class is GenerationWorker
 
 

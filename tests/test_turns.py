@@ -18,7 +18,7 @@ from llmstream.generations.prompts import Prompt, Sent, send
 from llmstream.models import Generation
 from llmstream.providers.base import Finish, ProviderRequest
 from llmstream.runners.base import Runner
-from tests.support import Upstream, asked, clean_engine, conversation, ended, site, until, within
+from tests.support import Upstream, asked, clean_engine, conversation, ended, site, stored_one, until, within
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
@@ -180,8 +180,8 @@ async def test_a_process_that_ends_in_order_interrupts_its_generations(running: 
         sent = await asked(running)
         await within(upstream.called.wait())
         upstream.say("half")
-        await until(lambda: running.runs)
-        await running.interrupt()
+        await stored_one(sent.conversation, "text-delta")
+        await running.leave()
         await within(upstream.closed.wait())
         assert (await ended(sent.generation)).status == "interrupted"
         assert not running.turns.reserve()

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from ..events import CALL_ID, TOOL_APPROVAL_RESPONSE, TOOL_RESULT
-from ..exceptions import NoSuchToolCall, ToolCallDecided, ToolDenied, ToolError, ToolExpired
+from ..exceptions import NoSuchToolCall, ToolCallDecided, ToolDenied, ToolError, ToolExpired, ToolInterrupted
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
 from ..models import Generation, ToolCall
@@ -80,6 +80,12 @@ def expire_calls(log: LogTransaction) -> None:
 def take_up(generation: int) -> None:
     """Mark what was approved as running; for the transaction that gives the generation an owner."""
     _calls(generation).filter(status=Status.APPROVED).update(status=Status.RUNNING)
+
+
+def cut_off(generation: int) -> None:
+    """Settle the calls that were at work when their generation lost its owner."""
+    code = ToolInterrupted.code
+    _calls(generation).filter(status=Status.RUNNING).update(status=Status.FAILED, error=code)
 
 
 def give_up(generation: int) -> None:

@@ -18,6 +18,7 @@ from ..events import GENERATION_START
 from ..log.group import owner_events
 from ..log.reading import read_rows
 from ..log.rows import database_alias
+from ..log.sql import ResponseCursor
 from ..log.transaction import LogTransaction, locked
 from ..models import Conversation, Generation, Message, ToolCall
 from ..providers.base import ChatMessage, ProviderRequest
@@ -34,7 +35,8 @@ Status = Generation.Status
 class Claim:
     """Ownership of a running generation: everything that its runner needs, and the fence that proves it.
 
-    ``answer`` is what earlier owners have made of it, and ``author`` the person whose prompt is answered.
+    ``answer`` is what earlier owners have made of it, and ``author`` the person whose prompt is answered. ``response``
+    is the one that its service goes on with, by its id and cursor.
     """
 
     conversation: int
@@ -53,6 +55,7 @@ class Claim:
     request: ProviderRequest
     answer: Answer = field(default_factory=Answer)
     first_token_at: datetime | None = None
+    response: ResponseCursor | None = None
 
 
 def claim(
@@ -88,6 +91,9 @@ def claim(
         ),
         answer=answer or Answer(),
         first_token_at=generation.first_token_at,
+        response=ResponseCursor(generation.provider_response_id, generation.provider_cursor)
+        if generation.provider_cursor
+        else None,
     )
 
 

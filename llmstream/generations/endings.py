@@ -1,4 +1,4 @@
-"""How a generation ends: by itself, by a stop, by a failure, or because its owner fell silent.
+"""How a generation ends: by itself, by a stop, by a failure, or because its owner is lost; see ``recovery`` for that.
 
 Whoever ends it does so under the conversation's row lock, with the events, the message, the ledger and the status in
 one transaction. So there is exactly one terminal event, and nothing of the generation after it.
@@ -6,36 +6,31 @@ one transaction. So there is exactly one terminal event, and nothing of the gene
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
-from django.db import DatabaseError
 from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from ..answer import Answer, plain_text
-from ..conf import get_settings
 from ..events import MESSAGE_END, PART_KINDS, USAGE, WireEvent, text_checksum
-from ..exceptions import NotFound
+from ..exceptions import LLMStreamError, NotFound
 from ..log.reading import read_rows
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
-from ..models import Conversation, Event, Generation, Message, UsageRecord
+from ..models import Conversation, Event, Generation, LeftResponse, Message, UsageRecord
 from ..providers.base import Usage
 from ..signals import generation_finished
 from ..snapshot import error_object
 from ..statements import insert, update
-from .approvals import expire, expire_calls, give_up
+from .approvals import expire_calls, give_up
 from .claims import history
 from .queries import active_generations, after_commit, get_generation
 from .transcript import length_of, transcript
-
-logger = logging.getLogger("llmstream.generations")
 
 Status = Generation.Status
 
@@ -114,48 +109,28 @@ def stop(generation: int) -> Generation:
 
 def fail(generation: int, fence: int, code: str) -> None:
     """End a generation as failed if ``fence`` still owns it."""
-    _end_owned(generation, fence, Ending(Status.FAILED, error_code=code))
-
-
-def interrupt(owned: Mapping[int, int]) -> None:
-    """End those of ``{generation: fence}`` that are running under that fence as interrupted."""
-    for generation, fence in owned.items():
-        with suppress(NotFound):
-            _end_owned(generation, fence, Ending(Status.INTERRUPTED))
-
-
-def _end_owned(generation: int, fence: int, ending: Ending) -> None:
     found = get_generation(generation)
     with locked(found.conversation_id) as log:
         found = get_generation(generation)
         if found.status == Status.RUNNING and found.fence == fence:
-            end(log, found, ending)
+            end(log, found, Ending(Status.FAILED, error_code=code))
 
 
-def sweep() -> list[int]:
-    """End every generation whose lease has lapsed as interrupted; return conversations whose queue is held up.
-
-    Settles the tool calls that nobody has decided on in time, too. A prompt that nobody picked up within a lease's
-    time counts as held up.
-    """
-    for conversation in sorted({*_conversations(lapsed()), *expire()}):
-        try:
-            settle(conversation)
-        except DatabaseError:
-            raise
-        except Exception:
-            logger.exception("A lapsed generation of conversation %s could not be ended", conversation)
-    forgotten = Now() - timedelta(seconds=get_settings().lease)
-    return _conversations(_next_in_line().filter(created_at__lt=forgotten))
+def fail_next(conversation: int) -> None:
+    """End the prompt that is next in a conversation's queue as failed, since it cannot be claimed."""
+    with locked(conversation) as log:
+        if (found := active_generations(log.conversation)) and found[0].status == Status.QUEUED:
+            end(log, found[0], Ending(Status.FAILED, error_code=LLMStreamError.code))
 
 
 def settle(conversation: int) -> None:
-    """End the generations of a conversation whose leases have lapsed as interrupted; others stay as they are.
+    """End the generations of a conversation whose leases have lapsed as interrupted, whatever their recovery.
 
     Settles the tool calls that nobody has decided on in time, too.
     """
     with suppress(NotFound), locked(conversation) as log:
-        interrupt_lapsed(log)
+        for generation in lapsed().filter(conversation=log.conversation).select_related("message"):
+            end(log, generation, Ending(Status.INTERRUPTED))
         expire_calls(log)
 
 
@@ -173,10 +148,10 @@ def free_queues(conversations: Sequence[int] | None, limit: int | None = None) -
 
     At most ``limit``, those that have waited longest first.
     """
-    waiting = _next_in_line()
+    waiting = next_in_line()
     if conversations is not None:
         waiting = waiting.filter(conversation__in=conversations)
-    return _conversations(waiting)[:limit]
+    return conversations_of(waiting)[:limit]
 
 
 def queues(conversations: Sequence[int]) -> dict[int, bool]:
@@ -185,7 +160,8 @@ def queues(conversations: Sequence[int]) -> dict[int, bool]:
     return dict(waiting.order_by("pk").values_list("conversation", "free"))
 
 
-def _next_in_line() -> QuerySet[Generation]:
+def next_in_line() -> QuerySet[Generation]:
+    """Return the queued generations before which nothing is at work."""
     return _queued().filter(~Exists(_at_work()))
 
 
@@ -198,7 +174,8 @@ def _at_work() -> QuerySet[Generation]:
     return generations.filter(conversation=OuterRef("conversation"), status__in=(Status.RUNNING, Status.WAITING))
 
 
-def _conversations(generations: QuerySet[Generation]) -> list[int]:
+def conversations_of(generations: QuerySet[Generation]) -> list[int]:
+    """Return the conversations of generations, that of the oldest first."""
     return list(dict.fromkeys(generations.values_list("conversation", flat=True).order_by("pk")))
 
 
@@ -207,9 +184,10 @@ def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
     rows = read_rows(log.conversation.pk, generation.first_seq - 1)
     answer = ending.answer = Answer.from_rows(rows, generation.pk)
     if generation.fence:
-        if generation.status == Status.RUNNING and _in_a_call(answer):
+        if (generation.status == Status.RUNNING or generation.provider_cursor) and in_a_call(answer):
             ending.estimate(length_of([*history(log.conversation, generation), *transcript(answer.parts)]))
-        ending.first_token_at = _first_token_at(generation)
+        ending.first_token_at = first_token_at(generation)
+        ending.response_id = generation.provider_response_id
     seq = 0
     for event in ending.events(generation.message.public_id, generation.public_id):
         seq = log.append(event, generation.pk)
@@ -222,13 +200,15 @@ def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
         user=log.conversation.owner_id,
         model=generation.model,
     )
+    if generation.provider_cursor:
+        insert(LeftResponse(model=generation.model, response_id=generation.provider_response_id))
     generation.refresh_from_db()
     after_commit(generation_finished, Generation, generation=generation)
 
 
-def _in_a_call(answer: Answer) -> bool:
+def in_a_call(answer: Answer) -> bool:
     """Whether a model was being asked when the answer's events end: not while tools run or wait."""
-    return answer.length + answer.asked > answer.counted or not answer.open_calls
+    return answer.shown or not answer.open_calls
 
 
 def store_ending(
@@ -259,6 +239,7 @@ def store_ending(
         error_code=ending.error_code,
         left_out=ending.answer.left_out,
         provider_response_id=ending.response_id[:200],
+        provider_cursor="",
         lease_expires_at=None,
         stop_requested_at=now if ending.status == Status.STOPPED else None,
         first_token_at=ending.first_token_at,
@@ -288,19 +269,16 @@ def tell_finished(generation: int) -> None:
     generation_finished.send_robust(Generation, generation=get_generation(generation))
 
 
-def interrupt_lapsed(log: LogTransaction) -> None:
-    """End the generations of a locked conversation whose owners have let their leases lapse."""
-    for generation in lapsed().filter(conversation=log.conversation).select_related("message"):
-        end(log, generation, Ending(Status.INTERRUPTED))
-
-
 def lapsed() -> QuerySet[Generation]:
     """Return the running generations whose owners have let their leases lapse."""
     running = Generation.objects.using(database_alias()).filter(status=Status.RUNNING)
     return running.filter(lease_expires_at__lt=Now())
 
 
-def _first_token_at(generation: Generation) -> datetime | None:
+def first_token_at(generation: Generation) -> datetime | None:
+    """Return when the first of what a model has said was stored."""
+    if generation.first_token_at:
+        return generation.first_token_at
     deltas = Event.objects.using(database_alias()).filter(
         conversation=generation.conversation_id,
         seq__gt=generation.first_seq,

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+logger = logging.getLogger("llmstream.generations")
+
+T = TypeVar("T")
+
+#: Seconds that a provider has to close its stream, before it is cancelled once more.
+CLOSING = 5.0
 
 
 class Patience:
@@ -44,3 +54,23 @@ class Patience:
             self._timer = self._loop.call_later(left, self._look)
         else:
             self._on_silence()
+
+
+def insist(task: asyncio.Task[None] | None, done: Callable[[], bool]) -> None:
+    """Cancel a task, again and again for as long as the provider that it hears does not let it go."""
+    if task and not task.done() and not done():
+        task.cancel()
+        task.get_loop().call_later(CLOSING, insist, task, done)
+
+
+@asynccontextmanager
+async def closing(stream: AsyncGenerator[T, None]) -> AsyncIterator[AsyncGenerator[T, None]]:
+    """Close a provider's stream at the end, and wait no longer than ``CLOSING`` for that."""
+    try:
+        yield stream
+    finally:
+        try:
+            async with asyncio.timeout(CLOSING):
+                await stream.aclose()
+        except TimeoutError:
+            logger.warning("A provider did not close its stream within %g s", CLOSING)

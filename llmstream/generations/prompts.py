@@ -25,8 +25,9 @@ from ..signals import message_created
 from ..snapshot import generation_object, message_object
 from ..statements import insert, is_busy, messages_until
 from .claims import Claim, answers_with_tools, branch_to, claim, history, lease_end
-from .endings import Ending, end, interrupt_lapsed
+from .endings import Ending, end
 from .queries import active_generations, after_commit, get_generation
+from .recovery import take_back
 
 Status = Generation.Status
 
@@ -178,7 +179,7 @@ def _make_room(log: LogTransaction, busy: str) -> bool:
     """Apply the policy for a second prompt; return whether the new generation may run now."""
     if not is_busy(log.conversation.pk):
         return True
-    interrupt_lapsed(log)
+    take_back(log)
     active = active_generations(log.conversation)
     if not active:
         return True

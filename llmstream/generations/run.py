@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +18,7 @@ from django.utils import timezone
 from ..conf import get_settings
 from ..context import fitted
 from ..database import run_db
-from ..events import CONTEXT, REASONING_DELTA, STEER_ACCEPTED, TEXT_DELTA, clean_text
+from ..events import CONTEXT, REASONING_DELTA, TEXT_DELTA, clean_text
 from ..exceptions import (
     LeaseLost,
     LLMStreamError,
@@ -31,16 +31,19 @@ from ..exceptions import (
     ProviderUnavailable,
 )
 from ..log.group import WriteRefused
-from ..log.writer import Lane, Writer
+from ..log.sql import ResponseCursor
+from ..log.writer import Writer
 from ..models import Generation
 from ..providers.base import (
     AgentPart,
+    Cursor,
     Finish,
     Provider,
     ProviderPart,
     ReasoningDelta,
     RefusalDelta,
     ResponseStarted,
+    ResumableProvider,
     ToolCall,
     ToolSpec,
     Usage,
@@ -50,14 +53,16 @@ from ..signals import generation_finished
 from ..toolbox.registry import load_tools
 from .agent_parts import AgentParts
 from .approvals import suspend
+from .attachment import Attachment
 from .claims import Claim
 from .endings import Ending, fail, store_ending, tell_finished
 from .figures import plausible
-from .patience import Patience
+from .patience import Patience, closing, insist
+from .recovery import INTERRUPT, way_on
 from .steering import read_steers
-from .teller import RunTeller
+from .teller import RunTeller, open_lane
 from .tool_calls import Call, ToolCalls
-from .transcript import length_of, transcript
+from .transcript import continued, length_of, transcript
 
 logger = logging.getLogger("llmstream.generations")
 
@@ -84,18 +89,11 @@ class Run:
         self._steered_until = claim.first_seq
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(claim.model.first_token_timeout, lambda: self.cut(ProviderTimeout()))
-        #: Whether the model is being asked, and whether it has said something.
-        self._calling = self._speaking = False
-        self._lane = Lane(
-            writer,
-            conversation=claim.conversation,
-            generation=claim.generation,
-            fence=claim.fence,
-            message_id=claim.message_id,
-            generation_id=claim.generation_id,
-            stored=claim.stored_events,
-            on_lost=self.cut,
-        )
+        #: Whether the model is being asked, has said something, and goes on with a text that ends in white space.
+        self._calling = self._speaking = self._joint = False
+        self._lane = open_lane(claim, writer, on_lost=self.cut)
+        self._attachment = Attachment(self._lane, claim.response, claim.answer.length)
+        self._response = claim.response
         self._teller = RunTeller(self._lane, claim.answer, claim.message_id, claim.generation_id)
         self._agent = AgentParts(self._teller)
         self._asked: list[Call] = []
@@ -109,8 +107,9 @@ class Run:
         """Close the provider's stream now. ``LeaseLost`` ends nothing; any other reason fails the generation."""
         if self._cut is None and not self._finishing:
             self._cut = reason
-            if self.task:
-                self.task.cancel()
+            if isinstance(reason, LeaseLost):
+                self._attachment.leave()
+            insist(self.task, lambda: self._finishing)
 
     async def __call__(self) -> None:
         """Stream the provider's answer into the log and end the generation, unless it waits for somebody."""
@@ -126,11 +125,14 @@ class Run:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._cut is None and task and task.cancelling():
-                raise  # The server goes down; the lapsed lease will tell.
+                self._attachment.leave()
+                raise  # The server goes down; the engine hands it over, or the lapsed lease will tell.
             return ProviderError()  # or somebody else's cancellation came out of the provider
         except (ProviderError, LeaseLost) as failure:
             return failure
-        except Exception:
+        except GeneratorExit:
+            raise
+        except BaseException:  # SystemExit and its like would end the event loop, and the server with it
             logger.exception("The provider of generation %s raised", self.claim.generation_id)
             return ProviderError()
         finally:
@@ -145,35 +147,66 @@ class Run:
         calls = ToolCalls(self.claim, self._teller, tools)
         answer = self._ending.answer
         self._asked = [calls.again(part) for part in answer.open_calls if part["approval"]]
-        going_on = bool(answer.next_part or answer.calls)
+        going_on = bool(answer.next_part or answer.calls or self._asked)
         while True:
             if self._asked and not await self._use_tools(calls):
                 return
-            if going_on or self._asked:
+            if going_on and not self._response:
                 await self._take_steers()
             await self._prepare([tool.spec for tool in tools.values()])
-            await self._call(provider, calls)
-            if not self._asked or len(answer.calls) + 1 >= get_settings().max_steps:
+            again = await self._step(provider, calls)
+            if not again or (self._asked and len(answer.calls) + 1 >= get_settings().max_steps):
                 return
             self._call_ended()
+            going_on = True
 
     async def _prepare(self, tools: Sequence[ToolSpec]) -> None:
         """Make the request of the next call, and tell when the model is not sent all of its history."""
         claim, answer = self.claim, self._ending.answer
-        messages = [*claim.request.messages, *transcript(answer.parts)]
-        whole = replace(claim.request, messages=messages, tools=tools)
+        turns, self._joint = continued(transcript(answer.parts))
+        whole = replace(claim.request, messages=[*claim.request.messages, *turns], tools=tools)
+        if self._response:
+            self._request = whole  # The service has it already.
+            return
         self._request, left_out = await fitted(whole, claim.model_key, claim.model)
         if left_out != answer.left_out:
             self._teller.tell(CONTEXT, messages=len(self._request.messages), left_out=left_out)
 
-    async def _call(self, provider: Provider, calls: ToolCalls) -> None:
-        """Ask the model once."""
+    async def _step(self, provider: Provider, calls: ToolCalls) -> bool:
+        """Ask the model once, or hear out what an earlier owner has asked; return whether it has to be asked again."""
+        response, self._response = self._response, None
+        if response is None:
+            await self._call(provider, provider.stream(self._request), calls)
+        elif not await self._resume(provider, calls, response):
+            if way_on(self.claim.model, shown=self._ending.answer.shown) != INTERRUPT:
+                return True
+            self._ending.status = Status.INTERRUPTED
+        return bool(self._asked)
+
+    async def _resume(self, provider: Provider, calls: ToolCalls, response: ResponseCursor) -> bool:
+        """Go on with a response that an earlier owner has begun; return False when there is no way back into it."""
+        self._joint = False
+        if isinstance(provider, ResumableProvider):
+            stream = provider.resume(self._request, response.response_id, int(response.cursor))
+            try:
+                await self._call(provider, stream, calls)
+            except ProviderRejected:
+                if self._speaking or self._asked:
+                    raise
+            else:
+                return True
+        self._attachment.forget()
+        return False
+
+    async def _call(self, provider: Provider, stream: AsyncGenerator[ProviderPart, None], calls: ToolCalls) -> None:
+        """Hear a model out."""
         answer, ending = self._ending.answer, self._ending
         step, limit = len(answer.calls) + 1, get_settings().max_answer_chars
         self._asked, self._agent, ending.finish_reason = [], AgentParts(self._teller), ""
         self._calling, self._speaking = True, False
+        self._attachment.begin(provider)
         self._patience.watch(self.claim.model.first_token_timeout)
-        async with aclosing(provider.stream(self._request)) as parts:
+        async with closing(stream) as parts:
             async for part in parts:
                 self._patience.heard = self._loop.time()
                 if type(part) is str:
@@ -195,6 +228,7 @@ class Run:
     def _ask(self, calls: ToolCalls, asked: ToolCall, step: int) -> None:
         if len(self._asked) >= get_settings().max_tool_calls:
             raise ProviderMalformed
+        self._attachment.forget()
         self._asked.append(calls.ask(asked, step))
 
     def _call_ended(self) -> None:
@@ -223,18 +257,14 @@ class Run:
 
     async def _take_steers(self) -> None:
         """Hand the model what people have said since it was asked last."""
-        claim, answer = self.claim, self._ending.answer
-        try:
-            found = await run_db(read_steers, claim.conversation, claim.generation, self._steered_until)
-        except DatabaseError:
-            return  # The next call, or the end, finds them.
-        for seq, steer in found:
-            self._steered_until = seq
-            if steer["steer"] not in answer.taken:
-                given = {key: steer[key] for key in ("steer", "content", "author")}
-                self._teller.tell(STEER_ACCEPTED, **given)
+        with suppress(DatabaseError):  # The next call, or the end, finds them.
+            found = await run_db(read_steers, self.claim.conversation, self.claim.generation, self._steered_until)
+            self._teller.take(steer for _, steer in found)
+            self._steered_until = found[-1][0] if found else self._steered_until
 
     def _text(self, kind: str, text: str) -> None:
+        if self._joint and kind == TEXT_DELTA and (text := text.lstrip()):
+            self._joint = False
         if not text:
             return
         if not self._speaking:
@@ -252,18 +282,22 @@ class Run:
             self._text(TEXT_DELTA, part if isinstance(part, str) else part.text)
         elif isinstance(part, Finish):
             self._ending.finish_reason = clean_text(str(part.reason or "stop"))
+            self._attachment.finish(self._ending.answer.length)
         elif isinstance(part, Usage):
             self._ending.usage = plausible(part)
         elif isinstance(part, ResponseStarted):
-            self._ending.response_id = clean_text(str(part.response_id))
+            self._attachment.response_id = clean_text(str(part.response_id))
+        elif isinstance(part, Cursor):
+            self._attachment.follow(part, self._ending.answer.length)
         elif isinstance(part, AgentPart):
             self._agent.show(part, step)
 
     async def _finish(self, error: LLMStreamError | None) -> bool:
         """End the generation; return False when the model has to be asked once more first."""
         if isinstance(error, LeaseLost):
+            await self._attachment.cancel_ended(self.claim.generation)
             return True
-        ending = self._ending
+        ending, self._ending.response_id = self._ending, self._attachment.response_id
         if error:
             ending.status, ending.error_code, ending.finish_reason = Status.FAILED, error.code, ""
         if self._calling and (self._speaking or self._asked or not isinstance(error, _NOT_BILLED)):
@@ -305,6 +339,8 @@ class Run:
             model=claim.model_key,
             steers=len(ending.answer.taken) if asked_again and ending.finish_reason not in _CUT_SHORT else None,
         )
+        if ending.status == Status.FAILED:
+            self._attachment.store_left(claim.model_key)
         if not ended:
             self._held_up = True
             raise WriteRefused({(claim.generation, claim.fence)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -24,6 +25,18 @@ def transcript(parts: Iterable[dict[str, Any]]) -> list[ChatMessage]:
             turns.append(ChatMessage("assistant", text, [_asked(part) for part in tools]))
         turns.extend(ChatMessage("tool", tool_text(part), tool_call_id=part["call"]) for part in tools)
     return turns
+
+
+def continued(turns: Sequence[ChatMessage]) -> tuple[list[ChatMessage], bool]:
+    """Return turns for a model that is to go on with its own text if that is the last, and whether they were cut.
+
+    White space at the end is left out, which services refuse; then what comes must begin without any.
+    """
+    if not turns or turns[-1].role != "assistant" or turns[-1].tool_calls:
+        return list(turns), False
+    *before, last = turns
+    begun = last.content.rstrip()
+    return [*before, *([replace(last, content=begun)] if begun else [])], begun != last.content
 
 
 def length_of(turns: Sequence[ChatMessage]) -> int:

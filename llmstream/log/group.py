@@ -15,7 +15,7 @@ from ..database import write_transaction
 from ..events import STEER
 from ..models import Conversation, Event
 from .rows import Batch, Draft, Row, database_alias
-from .sql import Heads, flush_sql
+from .sql import Heads, ResponseCursor, flush_sql
 from .transaction import events_committed
 
 
@@ -25,7 +25,8 @@ class Write:
 
     ``before`` is how many events its owners have stored already. ``apply`` runs in the transaction with the position
     of the last draft, after ``stores``, the ORM work that goes with other drafts. Each of them may refuse the write by
-    raising ``WriteRefused``.
+    raising ``WriteRefused``. ``cursor`` is how far the drafts have followed the service's response, if it can be taken
+    up again.
     """
 
     conversation: int
@@ -35,6 +36,7 @@ class Write:
     before: int
     apply: Callable[[int], None] | None = None
     stores: Sequence[Callable[[], None]] = ()
+    cursor: ResponseCursor | None = None
 
     @property
     def owner(self) -> Owner:
@@ -69,7 +71,8 @@ def commit(writes: Sequence[Write]) -> set[Owner]:
             refused |= lost.owners
             writes = [write for write in writes if write.owner not in refused]
         else:
-            events_committed.send_robust(None, batches=batches)
+            if batches:
+                events_committed.send_robust(None, batches=batches)
             break
     return refused
 
@@ -83,6 +86,8 @@ def commit_again(writes: Sequence[Write]) -> set[Owner]:
 
 
 def _is_stored(write: Write) -> bool:
+    if not write.drafts:
+        return False  # A cursor is only overwritten by itself.
     alias = database_alias()
     Conversation.objects.using(alias).select_for_update().filter(pk=write.conversation).first()
     events = owner_events(write.conversation, write.generation)
@@ -111,12 +116,14 @@ def _store(writes: Sequence[Write]) -> list[Batch]:
         raise WriteRefused(lost)
     rows, ends = _position(writes, heads, counts)
     sql.insert(rows, timezone.now())
+    if cursors := {write.generation: write.cursor for write in writes if write.cursor}:
+        sql.follow(cursors)
     for write in writes:
         for store in write.stores:
             store()
     for apply, seq in ends:
         apply(seq)
-    return [Batch(conversation, heads[conversation][1], batch) for conversation, batch in rows.items()]
+    return [Batch(conversation, heads[conversation][1], batch) for conversation, batch in rows.items() if batch]
 
 
 def _position(

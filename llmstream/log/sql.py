@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from sqlite3 import sqlite_version_info
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 from django.db import connections
@@ -22,6 +22,14 @@ from .rows import Row
 
 #: conversation -> (new head, epoch)
 Heads: TypeAlias = dict[int, tuple[int, int]]
+
+
+class ResponseCursor(NamedTuple):
+    """A response of a provider's service and a place in its events; both empty for none."""
+
+    response_id: str
+    cursor: str
+
 
 _CONVERSATION = Conversation._meta.db_table
 _GENERATION = Generation._meta.db_table
@@ -41,6 +49,10 @@ _ADVANCE = (
     " RETURNING c.id, c.head, c.epoch"
 )
 _FENCES = f"SELECT id, fence FROM {_GENERATION} WHERE status = 'running' AND id = ANY(%b::bigint[])"  # noqa: S608
+_FOLLOW = (
+    f"UPDATE {_GENERATION} AS g SET provider_response_id = v.r, provider_cursor = v.c"  # noqa: S608
+    " FROM unnest(%b::bigint[], %b::text[], %b::text[]) AS v (id, r, c) WHERE g.id = v.id"
+)
 _INSERT = (
     f"INSERT INTO {_EVENT} ({_COLUMNS})"  # noqa: S608
     " SELECT v.c, v.s, v.g, v.t, v.d::jsonb, %b FROM"
@@ -65,6 +77,16 @@ class FlushSQL(ABC):
     @abstractmethod
     def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
         """Insert the rows of each conversation."""
+
+    def follow(self, cursors: Mapping[int, ResponseCursor]) -> None:
+        """Store how far generations have followed their responses; call with their fences checked."""
+        Generation.objects.using(self.connection.alias).bulk_update(
+            [
+                Generation(pk=pk, provider_response_id=at.response_id, provider_cursor=at.cursor)
+                for pk, at in cursors.items()
+            ],
+            ["provider_response_id", "provider_cursor"],
+        )
 
     def lock(self, conversation: int) -> Conversation | None:
         """Lock one conversation and return what the log needs of it; the other fields are deferred."""
@@ -148,6 +170,18 @@ class SQLiteSQL(FlushSQL):
                 fences.update(cursor.fetchall())
         return fences
 
+    def follow(self, cursors: Mapping[int, ResponseCursor]) -> None:
+        items = list(cursors.items())
+        with self.connection.cursor() as cursor:
+            for start in range(0, len(items), _ROWS_PER_STATEMENT):
+                chunk = items[start : start + _ROWS_PER_STATEMENT]
+                values = ", ".join(["(%s, %s, %s)"] * len(chunk))
+                cursor.execute(
+                    f"UPDATE {_GENERATION} SET provider_response_id = v.column2, provider_cursor = v.column3"  # noqa: S608
+                    f" FROM (VALUES {values}) AS v WHERE id = v.column1",
+                    [value for pk, at in chunk for value in (pk, *at)],
+                )
+
     def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
         created_at = self.connection.ops.adapt_datetimefield_value(now)
         values = [
@@ -202,6 +236,13 @@ class PostgreSQL(FlushSQL):
                     [row.type for _, row in flat],
                     [row.data.decode() for _, row in flat],
                 ],
+            )
+
+    def follow(self, cursors: Mapping[int, ResponseCursor]) -> None:
+        with self._cursor() as cursor:
+            cursor.execute(
+                _FOLLOW,
+                [list(cursors), [at.response_id for at in cursors.values()], [at.cursor for at in cursors.values()]],
             )
 
     def _cursor(self) -> CursorWrapper:

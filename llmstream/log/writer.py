@@ -24,6 +24,7 @@ from ..events import WireEvent, delta
 from ..exceptions import LeaseLost, LLMStreamError
 from .group import Owner, Write, commit, commit_again
 from .rows import Draft
+from .sql import ResponseCursor
 
 logger = logging.getLogger("llmstream.log")
 
@@ -67,6 +68,8 @@ class Lane:
         self._ended: asyncio.Future[None] | None = None
         self._error: LLMStreamError | None = None
         self._dirty = False
+        self._cursor: ResponseCursor | None = None
+        self._following = ""
 
     def delta(self, kind: str, part: int, text: str) -> None:
         """Add text to the pending delta; another kind or part closes it and opens the next."""
@@ -88,9 +91,19 @@ class Lane:
         self._drafts.append(Draft.of(event, self.generation))
         if store:
             self._stores.append(store)
-        if not self._dirty:
-            self._dirty = True
-            self._writer.add(self)
+        self._touch()
+
+    def follow(self, response_id: str, cursor: str) -> None:
+        """Store how far the service's response has been followed, together with what is pending.
+
+        A new response is stored at once, so that it is not lost before it has said anything; ``""`` ends it.
+        """
+        if self._error:
+            return
+        self._cursor = ResponseCursor(response_id, cursor)
+        if self._following != response_id:
+            self._following = response_id
+            self._touch()
 
     async def end(self, event: WireEvent, apply: Callable[[int], None]) -> None:
         """Append the last event and return when it is committed, in one transaction with ``apply``.
@@ -112,9 +125,9 @@ class Lane:
             raise RuntimeError("The end of this lane was not refused.")
         self._drafts, self._stores, self._stored = [*refused.drafts[:-1]], [*refused.stores], refused.before
         self._apply = self._ended = self._error = self._refused = None
-        if self._drafts:
-            self._dirty = True
-            self._writer.add(self)
+        self._cursor = refused.cursor
+        if self._drafts or self._cursor:
+            self._touch()
 
     def take(self) -> Write:
         """Hand over what is pending; nothing once a write of ours was refused."""
@@ -125,7 +138,8 @@ class Lane:
         stores, self._stores = self._stores, []
         before = self._stored
         self._stored += len(drafts)
-        return Write(self.conversation, self.generation, self.fence, drafts, before, self._apply, stores)
+        cursor, self._cursor = self._cursor, None
+        return Write(self.conversation, self.generation, self.fence, drafts, before, self._apply, stores, cursor)
 
     def settle(self, error: LLMStreamError | None, write: Write) -> None:
         """Learn how a write of ours went."""
@@ -139,6 +153,11 @@ class Lane:
                 self._ended.set_result(None)
         elif error:
             self.on_lost(error)
+
+    def _touch(self) -> None:
+        if not self._dirty:
+            self._dirty = True
+            self._writer.add(self)
 
     def _close_delta(self) -> None:
         if self._growing:
@@ -185,7 +204,7 @@ class Writer:
             self._release = None
         lanes, self._dirty = self._dirty, []
         self._pace.mark()
-        flight = [(lane, write) for lane in lanes if (write := lane.take()).drafts]
+        flight = [(lane, write) for lane in lanes if (write := lane.take()).drafts or write.cursor]
         if flight:
             self._send(flight, commit)
         else:

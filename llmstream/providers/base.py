@@ -184,9 +184,10 @@ class Provider(ABC):
 class ResumableProvider(Provider):
     """A provider whose service goes on with an answer while nobody listens.
 
-    Its streams yield ``ResponseStarted`` and, after the parts of every read, a ``Cursor``. What has been stored up to a
-    cursor is told apart from what has not: ``resume`` yields exactly the parts after it. Closing a stream before its
-    end cancels the answer, unless it was detached.
+    Its streams yield ``ResponseStarted`` and, after the parts of every read, a ``Cursor``, with nothing awaited in
+    between: parts and cursor are stored together, and ``resume`` yields exactly the parts after it. One more ``Cursor``
+    should come before ``Usage``, ``ToolCall`` and ``Finish``, so that these can be heard again. Closing a stream
+    before its end cancels the answer soon, unless it was detached before or is in the same turn of the event loop.
     """
 
     @abstractmethod

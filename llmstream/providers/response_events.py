@@ -22,16 +22,18 @@ _BETWEEN_SUMMARIES: Final = "\n\n"
 class ResponseEvents(EventReader):
     """Reads the events of one response; with ``cursors``, a ``Cursor`` follows the parts of every read.
 
+    Another one comes before the parts of the response's last event.
+
     ``response_id`` and ``cursor`` say where reading stands; events up to ``cursor`` are left out. ``ended`` is set once
     the service has said that the response is over.
     """
 
-    __slots__ = ("_calls", "_cursors", "_summary", "cursor", "ended", "response_id")
+    __slots__ = ("_calls", "_cursors", "_summary", "_told", "cursor", "ended", "response_id")
 
     def __init__(self, *, cursors: bool = False, response_id: str = "", cursor: int = -1) -> None:
         super().__init__()
         self.response_id = response_id
-        self.cursor = cursor
+        self.cursor = self._told = cursor
         self.ended = False
         self._calls = ToolFragments()
         self._cursors = cursors
@@ -39,11 +41,14 @@ class ResponseEvents(EventReader):
 
     def read(self, events: Sequence[bytes]) -> list[ProviderPart]:
         """Return the parts that ``events`` hold and where they end."""
-        before = self.cursor
         parts = super().read(events)
-        if self._cursors and self.cursor > before:
-            parts.append(Cursor(self.cursor))
+        self._tell_cursor(parts)
         return parts
+
+    def _tell_cursor(self, parts: list[ProviderPart]) -> None:
+        if self._cursors and self.cursor > self._told:
+            parts.append(Cursor(self.cursor))
+            self._told = self.cursor
 
     def _event(self, event: dict[str, Any]) -> None:
         kind = event["type"]
@@ -99,6 +104,7 @@ class ResponseEvents(EventReader):
             self._parts.append(ResponseStarted(self.response_id))
 
     def _end(self, event: dict[str, Any]) -> None:
+        self._tell_cursor(self._parts)  # so that the end can be heard again, and nothing before it
         self._start(event)
         response = event["response"]
         self.done = self.ended = True

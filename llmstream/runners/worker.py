@@ -9,23 +9,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from contextlib import suppress
-from functools import partial
+from types import FrameType
 from typing import Any, ClassVar
 
 from channels.consumer import AsyncConsumer
 
 from ..brokers.layer import Outage, channel_layer, send
 from ..conf import get_settings
-from ..engine import Engine, get_engine
+from ..engine import get_engine
 from .base import Host, Runner
 
 #: The channel that workers listen on.
 CHANNEL = "llmstream-generations"
 #: Conversations that may wait to be handed off; beyond it the oldest are left to the next look.
 _WAITING = 10_000
-#: A worker that is asked to end has this long to end its generations.
-_LEAVING = 5.0
 
 
 class WorkerRunner(Runner):
@@ -64,7 +61,7 @@ class WorkerRunner(Runner):
 class GenerationWorker(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
     """Takes up what web processes hand off, up to ``MAX_GENERATIONS`` at once.
 
-    On SIGTERM it ends its generations as interrupted before the process goes.
+    On SIGTERM it hands its generations over before the process goes.
     """
 
     @property
@@ -77,22 +74,16 @@ class GenerationWorker(AsyncConsumer):  # type: ignore[misc]  # Channels has no 
         engine = get_engine()
         if not engine.turns.working:
             engine.turns.work()
-            _end_cleanly(engine)
+            _end_by_hand_over()
         engine.turns.take_up(message["conversations"])
 
 
-def _end_cleanly(engine: Engine) -> None:
+def _end_by_hand_over() -> None:
+    """Let the engine's place before the handler of SIGTERM be one before the default."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        engine.loop.add_signal_handler(signal.SIGTERM, partial(_begin_to_leave, engine))
+        signal.signal(signal.SIGTERM, _end)
 
 
-def _begin_to_leave(engine: Engine) -> None:
-    engine.spawn(_leave(engine))
-
-
-async def _leave(engine: Engine) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LEAVING):
-            await engine.interrupt()
-    engine.loop.remove_signal_handler(signal.SIGTERM)
+def _end(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTERM)

@@ -11,12 +11,13 @@ from django.db import connection
 from django.utils import timezone
 
 from llmstream.database import _sqlite_turn
+from llmstream.exceptions import GenerationInProgress
 from llmstream.generations.endings import stop
 from llmstream.log.group import commit
 from llmstream.models import Generation, Message
 from llmstream.signals import message_created
 from tests.log.test_group import write
-from tests.support import ask, check_log, conversation, site
+from tests.support import ask, check_log, conversation, echo, model, site
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
@@ -41,11 +42,25 @@ def test_there_is_never_a_second_running_answer_however_many_were_stopped_since(
 
 
 def test_an_answer_whose_process_died_does_not_block_the_next_prompt() -> None:
+    with site(models={"default": model(echo, RECOVERY=["interrupt"])}):
+        first = ask(conversation())
+        past = timezone.now() - timedelta(seconds=60)
+        Generation.objects.filter(pk=first.generation.pk).update(lease_expires_at=past)
+        assert ask(first.conversation, "next").claim
+    assert Generation.objects.get(pk=first.generation.pk).status == "interrupted"
+    check_log(first.conversation)
+
+
+def test_an_answer_that_another_process_will_go_on_with_is_at_work_for_the_next_prompt() -> None:
     first = ask(conversation())
     past = timezone.now() - timedelta(seconds=60)
     Generation.objects.filter(pk=first.generation.pk).update(lease_expires_at=past)
-    assert ask(first.conversation, "next").claim
-    assert Generation.objects.get(pk=first.generation.pk).status == "interrupted"
+    with pytest.raises(GenerationInProgress):
+        ask(first.conversation, "next")
+    assert not ask(first.conversation, "next", busy="queue").ready
+    assert Generation.objects.get(pk=first.generation.pk).status == "queued"
+    assert ask(first.conversation, "last", busy="interrupt").claim
+    assert Generation.objects.get(pk=first.generation.pk).status == "stopped"
     check_log(first.conversation)
 
 

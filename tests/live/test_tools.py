@@ -156,7 +156,7 @@ async def test_contrary_decisions_at_two_servers_have_one_winner(rig: Rig, runs:
 
 
 async def test_a_tool_that_ran_when_its_process_died_is_not_run_again(rig: Rig, runs: Path) -> None:
-    server = launch(rig, runs, agent("Now. ", wants("endless")))
+    server = launch(rig, runs, agent("Now. ", wants("endless"), {"next": True}, "Failed: ", {"result": 0}))
     alice = Api(server.url, server.database.accounts["alice"])
     sent = await alice.send("Go")
     async with asyncio.timeout(20):
@@ -168,5 +168,8 @@ async def test_a_tool_that_ran_when_its_process_died_is_not_run_again(rig: Rig, 
     server.kill()
     server.start().wait_ready()
     history = await follow(read_aiohttp, alice.call(f"generations/{sent.generation}/events/"))
-    check(history, sent.generation, await alice.stored(sent.conversation, sent.message), status="interrupted")
+    stored = await alice.stored(sent.conversation, sent.message)
+    check(history, sent.generation, stored)
+    assert stored["parts"][1]["error"]["code"] == "tool_interrupted"
+    assert "tool_interrupted" in stored["parts"][2]["text"], "the model was not told"
     assert noted(runs) == ["endless"]

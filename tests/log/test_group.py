@@ -16,6 +16,7 @@ from llmstream.generations.prompts import Sent
 from llmstream.generations.steering import steer
 from llmstream.log.group import Write, WriteRefused, commit, commit_again
 from llmstream.log.rows import Batch, Draft
+from llmstream.log.sql import ResponseCursor
 from llmstream.log.transaction import events_committed
 from llmstream.models import Conversation, Event, Generation
 from tests.support import ask, check_log, conversation, stored, text_of
@@ -46,6 +47,53 @@ def test_writes_of_several_conversations_are_stored_together(django_assert_num_q
     with django_assert_num_queries(5):  # begin, heads, fences, events, commit
         assert commit([write(sent, "a", "b") for sent in sents]) == set()
     assert [said(sent) for sent in sents] == ["ab"] * 3
+
+
+def followed(sent: Sent, cursor: str, *texts: str, **fields: Any) -> Write:
+    """Return a write of deltas that reach as far as a cursor."""
+    return replace(write(sent, *texts, **fields), cursor=ResponseCursor("resp_1", cursor))
+
+
+def cursor_of(sent: Sent) -> tuple[str, str]:
+    """Return the response and the cursor that are stored."""
+    found = Generation.objects.values_list("provider_response_id", "provider_cursor").get(pk=sent.generation.pk)
+    return found[0], found[1]
+
+
+def test_cursors_are_stored_with_what_they_cover_by_one_statement_more(django_assert_num_queries: Any) -> None:
+    sents = [begun() for _ in range(3)]
+    with django_assert_num_queries(6):  # begin, heads, fences, events, cursors, commit
+        assert commit([followed(sents[0], "4", "a"), followed(sents[1], "5"), write(sents[2], "c")]) == set()
+    assert [said(sent) for sent in sents] == ["a", "", "c"]
+    assert [cursor_of(sent) for sent in sents] == [("resp_1", "4"), ("resp_1", "5"), ("", "")]
+
+
+def test_a_cursor_is_refused_with_what_it_covers() -> None:
+    def refuse(seq: int) -> None:
+        raise WriteRefused({(late.generation.pk, late.generation.fence)})
+
+    zombie, late = begun(), begun()
+    refused = commit([followed(zombie, "4", "a", fence=7), followed(late, "4", "b", apply=refuse)])
+    assert refused == {(zombie.generation.pk, 7), (late.generation.pk, 1)}
+    assert [(said(sent), cursor_of(sent)) for sent in (zombie, late)] == [("", ("", ""))] * 2
+
+
+def test_a_cursor_alone_moves_no_position_and_is_told_to_nobody() -> None:
+    told: list[Any] = []
+
+    def note(*, batches: list[Batch], **_: Any) -> None:
+        told.append(batches)
+
+    sent = begun()
+    head = Conversation.objects.get(pk=sent.conversation.pk).head
+    events_committed.connect(note)
+    try:
+        assert commit([followed(sent, "0")]) == set()
+        assert commit_again([followed(sent, "1")]) == set()
+    finally:
+        events_committed.disconnect(note)
+    assert (cursor_of(sent), told) == (("resp_1", "1"), [])
+    assert Conversation.objects.get(pk=sent.conversation.pk).head == head
 
 
 def test_several_generations_of_one_conversation_keep_their_order() -> None:

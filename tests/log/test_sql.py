@@ -14,7 +14,7 @@ from llmstream.generations.endings import stop
 from llmstream.log.group import commit
 from llmstream.log.reading import read_rows
 from llmstream.log.rows import Row
-from llmstream.log.sql import FlushSQL, PortableSQL, PostgreSQL, SQLiteSQL, flush_sql
+from llmstream.log.sql import FlushSQL, PortableSQL, PostgreSQL, ResponseCursor, SQLiteSQL, flush_sql
 from llmstream.log.transaction import locked
 from llmstream.models import Conversation, Event, Generation
 from tests.log.test_group import write
@@ -57,6 +57,17 @@ def test_fences_are_those_of_running_generations(sql: FlushSQL) -> None:
     with transaction.atomic():
         assert sql.fences([*asked, 10**9]) == {running.generation.pk: 5}
         assert sql.fences([]) == {}
+
+
+def test_cursors_are_those_of_their_generations(sql: FlushSQL) -> None:
+    one, two, other = ask(conversation()), ask(conversation()), ask(conversation())
+    cursors = {one.generation.pk: ResponseCursor("resp_'1", "17"), two.generation.pk: ResponseCursor("\u00fc%s", "")}
+    with transaction.atomic():
+        sql.follow(cursors | {10**9 + number: ResponseCursor("", "") for number in range(1_200)})
+    stored_cursors = dict(Generation.objects.values_list("pk", "provider_cursor"))
+    assert stored_cursors == {one.generation.pk: "17", two.generation.pk: "", other.generation.pk: ""}
+    assert Generation.objects.get(pk=one.generation.pk).provider_response_id == "resp_'1"
+    assert Generation.objects.get(pk=two.generation.pk).provider_response_id == "\u00fc%s"
 
 
 def test_rows_come_out_as_they_went_in(sql: FlushSQL) -> None:

@@ -85,6 +85,17 @@ async def test_each_cursor_says_which_event_was_the_last(upstream: Upstream, pro
     ]
 
 
+async def test_the_end_can_be_heard_again_without_what_came_before(
+    upstream: Upstream, provider: OpenAIResponsesProvider
+) -> None:
+    parts = await ask(provider, "answer?tokens=3&joined=1")
+    last, before = [cursor.sequence for cursor in of_type(parts, Cursor)][::-1]
+    assert last == before + 1
+    assert text(parts[: parts.index(Cursor(before))]) == tokens(3)
+    again = [part async for part in made(upstream).resume(request("answer"), "resp_1", before)]
+    assert again == [Usage(11, 3, cached_tokens=4), Finish("stop"), Cursor(last)]
+
+
 @pytest.mark.parametrize("how", ["rst", "fin"])
 @pytest.mark.parametrize("size", [1, 300, 777, 1100, 1350, 1600, 1750])
 async def test_a_lost_connection_is_taken_up_where_it_broke(

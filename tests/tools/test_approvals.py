@@ -13,8 +13,9 @@ from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.exceptions import GenerationInProgress, NoSuchToolCall, PermissionDenied, ToolCallDecided
 from llmstream.generations.approvals import decide
-from llmstream.generations.endings import stop, sweep
+from llmstream.generations.endings import stop
 from llmstream.generations.prompts import Sent
+from llmstream.generations.recovery import sweep
 from llmstream.models import Conversation, Generation, Membership, ToolCall, UsageRecord
 from llmstream.permissions import Requester
 from llmstream.snapshot import state
@@ -97,7 +98,7 @@ async def test_it_goes_on_when_nothing_waits_any_more(running: Engine) -> None:
     with site(models={"default": agent("wipe")}):
         sent = await waiting(running, order([("wipe", {"what": "a"}), ("wipe", {"what": "b"})]))
         assert (await run_db(decide, sent.generation.pk, "call_0_1", "deny", None)).status == "waiting"
-        assert (await run_db(decide, sent.generation.pk, "call_0_0", "approve", None)).status == "queued"
+        assert (await run_db(decide, sent.generation.pk, "call_0_0", "approve", None)).status != "waiting"
         assert results((await ended(sent.generation)).message.parts) == ["wiped a", "tool_denied"]
 
 
@@ -195,8 +196,9 @@ async def test_an_owner_that_dies_with_a_tool_at_work_does_not_have_it_run_again
         generation = await ended(sent.generation)
         await run_db(check_log, sent.conversation)
         assert (await run_db(row)).status == "failed"
-    assert generation.status == "interrupted"
-    assert "output" not in generation.message.parts[1]
+    assert generation.status == "completed"
+    assert results(generation.message.parts) == ["tool_interrupted"]
+    assert generation.message.parts[-1]["text"].endswith("Done.")
 
 
 def crash_after_approval(sent: Sent) -> None:
