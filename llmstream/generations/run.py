@@ -53,10 +53,10 @@ from ..signals import generation_finished
 from ..toolbox.registry import load_tools
 from .agent_parts import AgentParts
 from .approvals import suspend
-from .attachment import Attachment
 from .claims import Claim
 from .endings import Ending, fail, store_ending, tell_finished
 from .figures import plausible
+from .followed import FollowedResponse
 from .patience import Patience, closing, insist
 from .recovery import INTERRUPT, way_on
 from .steering import read_steers
@@ -92,7 +92,7 @@ class Run:
         #: Whether the model is being asked, has said something, and goes on with a text that ends in white space.
         self._calling = self._speaking = self._joint = False
         self._lane = open_lane(claim, writer, on_lost=self.cut)
-        self._attachment = Attachment(self._lane, claim.response, claim.answer.length)
+        self._followed = FollowedResponse(self._lane, claim.response, claim.answer.length)
         self._response = claim.response
         self._teller = RunTeller(self._lane, claim.answer, claim.message_id, claim.generation_id)
         self._agent = AgentParts(self._teller)
@@ -108,7 +108,7 @@ class Run:
         if self._cut is None and not self._finishing:
             self._cut = reason
             if isinstance(reason, LeaseLost):
-                self._attachment.leave()
+                self._followed.leave()
             insist(self.task, lambda: self._finishing)
 
     async def __call__(self) -> None:
@@ -125,7 +125,7 @@ class Run:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._cut is None and task and task.cancelling():
-                self._attachment.leave()
+                self._followed.leave()
                 raise  # The server goes down; the engine hands it over, or the lapsed lease will tell.
             return ProviderError()  # or somebody else's cancellation came out of the provider
         except (ProviderError, LeaseLost) as failure:
@@ -195,7 +195,7 @@ class Run:
                     raise
             else:
                 return True
-        self._attachment.forget()
+        self._followed.forget()
         return False
 
     async def _call(self, provider: Provider, stream: AsyncGenerator[ProviderPart, None], calls: ToolCalls) -> None:
@@ -204,7 +204,7 @@ class Run:
         step, limit = len(answer.calls) + 1, get_settings().max_answer_chars
         self._asked, self._agent, ending.finish_reason = [], AgentParts(self._teller), ""
         self._calling, self._speaking = True, False
-        self._attachment.begin(provider)
+        self._followed.begin(provider)
         self._patience.watch(self.claim.model.first_token_timeout)
         async with closing(stream) as parts:
             async for part in parts:
@@ -228,7 +228,7 @@ class Run:
     def _ask(self, calls: ToolCalls, asked: ToolCall, step: int) -> None:
         if len(self._asked) >= get_settings().max_tool_calls:
             raise ProviderMalformed
-        self._attachment.forget()
+        self._followed.forget()
         self._asked.append(calls.ask(asked, step))
 
     def _call_ended(self) -> None:
@@ -282,22 +282,22 @@ class Run:
             self._text(TEXT_DELTA, part if isinstance(part, str) else part.text)
         elif isinstance(part, Finish):
             self._ending.finish_reason = clean_text(str(part.reason or "stop"))
-            self._attachment.finish(self._ending.answer.length)
+            self._followed.finish(self._ending.answer.length)
         elif isinstance(part, Usage):
             self._ending.usage = plausible(part)
         elif isinstance(part, ResponseStarted):
-            self._attachment.response_id = clean_text(str(part.response_id))
+            self._followed.response_id = clean_text(str(part.response_id))
         elif isinstance(part, Cursor):
-            self._attachment.follow(part, self._ending.answer.length)
+            self._followed.follow(part, self._ending.answer.length)
         elif isinstance(part, AgentPart):
             self._agent.show(part, step)
 
     async def _finish(self, error: LLMStreamError | None) -> bool:
         """End the generation; return False when the model has to be asked once more first."""
         if isinstance(error, LeaseLost):
-            await self._attachment.cancel_ended(self.claim.generation)
+            await self._followed.cancel_ended(self.claim.generation)
             return True
-        ending, self._ending.response_id = self._ending, self._attachment.response_id
+        ending, self._ending.response_id = self._ending, self._followed.response_id
         if error:
             ending.status, ending.error_code, ending.finish_reason = Status.FAILED, error.code, ""
         if self._calling and (self._speaking or self._asked or not isinstance(error, _NOT_BILLED)):
@@ -340,7 +340,7 @@ class Run:
             steers=len(ending.answer.taken) if asked_again and ending.finish_reason not in _CUT_SHORT else None,
         )
         if ending.status == Status.FAILED:
-            self._attachment.store_left(claim.model_key)
+            self._followed.store_left(claim.model_key)
         if not ended:
             self._held_up = True
             raise WriteRefused({(claim.generation, claim.fence)})

@@ -12,7 +12,7 @@ from .leftovers import cancel_ended
 _ID_LENGTH = 200
 
 
-class Attachment:
+class FollowedResponse:
     """Follows the response of the model call at work, so that another process can go on with it.
 
     ``response_id`` is the service's name of the newest response, whether it can be taken up again or not. Lengths are
