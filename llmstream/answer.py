@@ -46,8 +46,8 @@ class Answer:
         self._tools: dict[str, dict[str, Any]] = {}
         self.length = 0
         self.asked = 0
-        self.counted = 0
-        self._sent = False
+        self.counted = self._counted_parts = 0
+        self._told = False
         self.calls: list[WireEvent] = []
         self.phase: dict[str, Any] | None = None
         self.steers: dict[str, dict[str, Any]] = {}
@@ -85,6 +85,11 @@ class Answer:
         ]
 
     @property
+    def sent(self) -> list[dict[str, Any]]:
+        """The parts that its model has been sent again: those of earlier calls, and steering messages."""
+        return [part for index, part in enumerate(self.parts) if index < self._counted_parts or part["type"] == "steer"]
+
+    @property
     def open_calls(self) -> list[dict[str, Any]]:
         """The tool parts that have no result yet."""
         return [part for part in self._tools.values() if is_open(part)]
@@ -92,7 +97,7 @@ class Answer:
     @property
     def shown(self) -> bool:
         """Whether the model call at work, as far as it has come, has said, asked for or sent anything."""
-        return self._sent or self.length + self.asked > self.counted
+        return self._told or self.length + self.asked > self.counted
 
     def knows(self, call: str) -> bool:
         """Whether there is a tool call of that id."""
@@ -144,7 +149,7 @@ class Answer:
         part.update({key: event[key] for key in ("output", "error") if key in event})
 
     def _said(self, event: WireEvent) -> None:
-        self._sent = self._sent or not self.open_calls  # while a tool is at work, data is the tool's
+        self._told = self._told or not self.open_calls  # while a tool is at work, data is the tool's
         self._add({"type": "data", "name": event["name"], "data": event["data"]})
 
     def _entered(self, event: WireEvent) -> None:
@@ -162,7 +167,8 @@ class Answer:
     def _used(self, event: WireEvent) -> None:
         self.calls.append(event)
         self.counted = self.length + self.asked
-        self._sent = False
+        self._told = False
+        self._counted_parts = len(self._kinds)
 
 
 _FOLDS = {

@@ -67,6 +67,7 @@ def _dotted_paths(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "POLICY", settings.policy
     yield "BROKER", settings.broker
     yield "RUNNER", settings.runner
+    yield "QUOTA", settings.quota
     for key, model in settings.models.items():
         yield f"MODELS[{key!r}]['PROVIDER']", model.provider
         if isinstance(model.context, str):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +18,47 @@ from django.utils.module_loading import import_string
 
 BUSY_POLICIES = ("reject", "queue", "interrupt")
 RECOVERIES = ("retry", "continue", "interrupt")
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a model's tokens cost, per million and in the site's currency.
+
+    Cached input costs as much as other input, and reasoning as much as other output, unless they have rates.
+    """
+
+    input: Decimal = Decimal(0)
+    output: Decimal = Decimal(0)
+    cached: Decimal | None = None
+    reasoning: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much an account, or the whole site, may use; None is no limit.
+
+    A minute is the last one, a day and a month begin at midnight in the site's time zone. ``generations`` are those
+    that have not ended.
+    """
+
+    cost_per_day: Decimal | None = None
+    cost_per_month: Decimal | None = None
+    tokens_per_minute: Decimal | None = None
+    tokens_per_day: Decimal | None = None
+    prompts_per_minute: Decimal | None = None
+    generations: Decimal | None = None
+
+    @property
+    def metered(self) -> bool:
+        """Whether tokens or cost are limited, so that a generation has to reserve them."""
+        amounts = self.cost_per_day, self.cost_per_month, self.tokens_per_minute, self.tokens_per_day
+        return any(amount is not None for amount in amounts)
+
+
+AmountsT = TypeVar("AmountsT", Rates, Limits)
+
+#: Whom ``LIMITS`` has entries for: each user, each visitor who is not signed in, everybody together.
+LIMITED = ("USER", "VISITOR", "SITE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +91,10 @@ class ModelSettings:
     #: was shown, ``continue`` hands the model its own beginning, ``interrupt`` ends it. An answer that goes on at its
     #: service is taken up again before all of these, unless ``interrupt`` is first.
     recovery: Sequence[str] = ("retry",)
+    #: What its tokens cost while no ``Price`` says otherwise.
+    prices: Rates | None = None
+    #: Output tokens of one call, reasoning included; 0 leaves it to the provider.
+    max_output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +117,16 @@ class Settings:
     allow_anonymous: bool = False
     #: A second prompt while an answer runs: reject, queue or interrupt.
     busy: str = "reject"
+    #: ISO 4217 code of the currency that prices, costs and limits are in.
+    currency: str = "USD"
+    #: Dotted path of the quota, which says what an account may use.
+    quota: str = "llmstream.quotas.Quota"
+    #: What each ``USER``, each ``VISITOR`` and the whole ``SITE`` may use.
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    #: Output tokens that a generation under limits reserves at a time.
+    reserve_tokens: int = 1_000
+    #: A process may go by prices that are this old.
+    price_ttl: float = 30.0
 
     #: Threads that run ORM work for async code; each holds at most one connection per database.
     database_threads: int = 3
@@ -101,8 +157,9 @@ class Settings:
     write_timeout: float = 10.0
     #: Longest ``wait`` of a long poll.
     long_poll_max: float = 30.0
-    #: Open streams per process.
+    #: Open streams and waiting long polls per process, and of one user or visitor in it.
     max_streams: int = 20_000
+    max_streams_per_user: int = 50
     #: Recent events kept in memory per followed conversation; readers further behind read the database.
     tail_bytes: int = 32_768
     #: Bytes of events per page of a replay.
@@ -126,6 +183,8 @@ class Settings:
     max_title_chars: int = 200
     #: An answer longer than this is ended with finish reason ``length``.
     max_answer_chars: int = 1_000_000
+    #: A generation is ended after this time with finish reason ``time``; waiting for a decision does not count.
+    max_generation_seconds: float = 3_600.0
     #: Prompts that may wait in one conversation under the queue policy.
     max_queued: int = 10
     #: Newest messages in a snapshot and in a history sent to a model.
@@ -168,7 +227,34 @@ def _model_settings(key: str, entry: Mapping[str, Any]) -> ModelSettings:
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['TOOLS'] must be a list of dotted paths.")
     if not isinstance(entry.get("CONTEXT_TOKENS", 0), int) or entry.get("CONTEXT_TOKENS", 0) < 0:
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['CONTEXT_TOKENS'] must be a number of tokens.")
-    return ModelSettings(**{known[name]: value for name, value in entry.items()})
+    values = {known[name]: value for name, value in entry.items()}
+    if "PRICES" in entry:
+        values["prices"] = _amounts(Rates, f"LLMSTREAM['MODELS'][{key!r}]['PRICES']", entry["PRICES"])
+    return ModelSettings(**values)
+
+
+def _amounts(kind: type[AmountsT], name: str, given: Any) -> AmountsT:
+    """Read numbers that must be exact: int, Decimal or text, and floats as they are printed."""
+    known = {f.name.upper(): f.name for f in fields(kind)}
+    if not isinstance(given, Mapping) or (unknown := sorted(set(given) - set(known))):
+        wrong = f"has unknown keys: {', '.join(unknown)}" if isinstance(given, Mapping) else "must be a dict"
+        raise ImproperlyConfigured(f"{name} {wrong}.")
+    try:
+        amounts = {known[key]: Decimal(str(value)) for key, value in given.items() if value is not None}
+    except InvalidOperation:
+        raise ImproperlyConfigured(f"{name} must hold numbers.") from None
+    if not all(amount.is_finite() and amount >= 0 for amount in amounts.values()):
+        raise ImproperlyConfigured(f"{name} must hold numbers of at least 0.")
+    return kind(**amounts)
+
+
+def _limits(given: Any) -> dict[str, Limits]:
+    if not isinstance(given, Mapping) or set(given) - set(LIMITED):
+        raise ImproperlyConfigured(f"LLMSTREAM['LIMITS'] must be a dict with keys among {', '.join(LIMITED)}.")
+    limits = {key: _amounts(Limits, f"LLMSTREAM['LIMITS'][{key!r}]", entry) for key, entry in given.items()}
+    if "SITE" in limits and limits["SITE"].prompts_per_minute is not None:
+        raise ImproperlyConfigured("LLMSTREAM['LIMITS']['SITE'] has no PROMPTS_PER_MINUTE.")
+    return limits
 
 
 @cache
@@ -184,6 +270,7 @@ def get_settings() -> Settings:
     for field_ in fields(Settings):
         if isinstance(field_.default, int | float) and not isinstance(values.get(field_.name, 0), int | float):
             raise ImproperlyConfigured(f"LLMSTREAM[{field_.name.upper()!r}] must be a number.")
+    values["limits"] = _limits(given.get("LIMITS", {}))
     values["models"] = {key: _model_settings(key, entry) for key, entry in given.get("MODELS", {}).items()}
     return Settings(**values)
 

@@ -3,10 +3,11 @@
 ``LLMStreamError``
   ``InvalidRequest``, ``NotAuthenticated``, ``PermissionDenied``, ``NotFound``, ``TooLarge``, ``Overloaded``,
   ``StreamingUnavailable``
+  ``BudgetExceeded``, ``TooManyTokens``, ``TooManyPrompts``, ``TooManyGenerations``, ``TooManyStreams``
   ``GenerationInProgress``, ``GenerationNotRetryable``, ``GenerationNotSteerable``, ``ToolCallDecided``
   ``ToolError``
     ``ToolTimeout``, ``ToolDenied``, ``ToolExpired``, ``ToolUnknown``, ``ToolInvalidInput``, ``ToolInterrupted``
-  ``LeaseLost``
+  ``LeaseLost``, ``LimitReached``
   ``ProviderError``
     ``ProviderTimeout``, ``ProviderRateLimited``, ``ProviderRejected``, ``ProviderUnavailable``,
     ``ProviderTruncated``, ``ProviderMalformed``; ``ProviderContextExceeded`` is a ``ProviderRejected``
@@ -16,38 +17,9 @@ Every class carries what the wire envelope needs; the text a client sees is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
-from inspect import getdoc
-from typing import Any, ClassVar
-
-
-class LLMStreamError(Exception):
-    """Something went wrong."""
-
-    code: ClassVar[str] = "error"
-    status: ClassVar[int] = 500
-    temporary: ClassVar[bool] = False
-
-    def __init__(self, message: str = "", *, retry_after_ms: int | None = None, **extra: Any) -> None:
-        self.message = message or _text(type(self))
-        self.retry_after_ms = retry_after_ms
-        #: Top-level members that go beside ``error`` in the envelope, such as the running generation of a 409.
-        self.extra = extra
-        super().__init__(self.message)
-
-    def envelope(self) -> dict[str, Any]:
-        """The wire form, the same on REST, SSE and WebSocket; ``message`` holds no internals."""
-        return {
-            "error": {
-                "code": self.code,
-                "status": self.status,
-                "message": self.message,
-                "temporary": self.temporary,
-                "retry_after_ms": self.retry_after_ms,
-            },
-            **self.extra,
-        }
+from .base_error import LLMStreamError as LLMStreamError
+from .base_error import codes_of as codes_of
+from .base_error import message_of as message_of
 
 
 class InvalidRequest(LLMStreamError):
@@ -188,6 +160,44 @@ class LimitExceeded(LLMStreamError):
     status = 429
 
 
+class TooManyStreams(LimitExceeded):
+    """You have as many streams open as one may have."""
+
+    code = "too_many_streams"
+    temporary = True
+
+
+class TooManyGenerations(LLMStreamError):
+    """As many answers are being written for you as one may have at once."""
+
+    code = "too_many_generations"
+    status = 429
+    temporary = True
+
+
+class TooManyPrompts(LLMStreamError):
+    """Too many prompts in a short time."""
+
+    code = "too_many_prompts"
+    status = 429
+    temporary = True
+
+
+class TooManyTokens(LLMStreamError):
+    """Too many tokens in a short time."""
+
+    code = "too_many_tokens"
+    status = 429
+    temporary = True
+
+
+class BudgetExceeded(LLMStreamError):
+    """What may be used in this time has been used."""
+
+    code = "budget_exceeded"
+    status = 402
+
+
 class TooManySteers(LLMStreamError):
     """This answer has been steered often enough."""
 
@@ -267,6 +277,16 @@ class LeaseLost(LLMStreamError):
     status = 409
 
 
+class LimitReached(LLMStreamError):
+    """A generation has come to a limit and ends as stopped, with ``reason`` for its finish reason."""
+
+    code = "limit_reached"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class ProviderError(LLMStreamError):
     """The model's service failed."""
 
@@ -321,28 +341,3 @@ class ProviderMalformed(ProviderError):
     """The model's service sent something that cannot be read."""
 
     code = "provider_malformed"
-
-
-def message_of(code: str) -> str:
-    """Return the text that goes with a stable code; the general one for a code that is unknown here."""
-    return _messages().get(code, _text(LLMStreamError))
-
-
-def codes_of(error: type[LLMStreamError]) -> frozenset[str]:
-    """Return the stable codes of an error class and of those below it."""
-    return frozenset(child.code for child in _family(error))
-
-
-@cache
-def _messages() -> dict[str, str]:
-    return {error.code: _text(error) for error in _family(LLMStreamError)}
-
-
-def _family(error: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
-    yield error
-    for child in error.__subclasses__():
-        yield from _family(child)
-
-
-def _text(error: type[LLMStreamError]) -> str:
-    return (getdoc(error) or error.code).splitlines()[0]

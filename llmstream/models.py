@@ -11,6 +11,10 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from .accounting import Price as Price
+from .accounting import Reservation
+from .accounting import Turnstile as Turnstile
+from .accounting import UsageRecord as UsageRecord
 from .events import PUBLIC_ID_LENGTH, EventId, WireDecoder, new_public_id
 from .left_response import LeftResponse as LeftResponse
 from .tool_call import ToolCall as ToolCall
@@ -180,7 +184,7 @@ class Message(models.Model):
         return f"{self.role} {self.public_id}"
 
 
-class Generation(models.Model):
+class Generation(Reservation):
     """One run of a provider that fills one assistant message.
 
     ``fence`` counts the owners it has had: an append by an earlier owner fails. ``lease_expires_at`` is the time until
@@ -238,6 +242,7 @@ class Generation(models.Model):
                 name="llmstream_gen_active",
                 condition=Q(status__in=["queued", "running", "waiting"]),
             ),
+            models.Index(fields=("account", "created_at"), name="llmstream_gen_account"),
         )
         constraints = (
             models.CheckConstraint(
@@ -313,31 +318,3 @@ class Presence(models.Model):
 
     def __str__(self) -> str:
         return f"{self.connection}"
-
-
-class UsageRecord(models.Model):
-    """The ledger: tokens and cost of one provider call, written in the transaction of its terminal event.
-
-    ``estimated`` says that the provider sent no figures, as for a stopped call. A row outlives its conversation: nobody
-    deletes what was spent.
-    """
-
-    generation = models.ForeignKey(Generation, models.SET_NULL, null=True, related_name="usage_records")
-    conversation = models.ForeignKey(Conversation, models.SET_NULL, null=True, related_name="usage_records")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
-    model = models.CharField(_("model"), max_length=100)
-    input_tokens = models.PositiveBigIntegerField(_("input tokens"), default=0)
-    output_tokens = models.PositiveBigIntegerField(_("output tokens"), default=0)
-    reasoning_tokens = models.PositiveBigIntegerField(_("reasoning tokens"), default=0)
-    cached_tokens = models.PositiveBigIntegerField(_("cached tokens"), default=0)
-    cost = models.DecimalField(_("cost"), max_digits=16, decimal_places=8, null=True, blank=True)
-    estimated = models.BooleanField(_("estimated"), default=False)
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-
-    class Meta:
-        verbose_name = _("usage record")
-        verbose_name_plural = _("usage records")
-        ordering = ("-pk",)
-
-    def __str__(self) -> str:
-        return f"{self.model}: {self.input_tokens} + {self.output_tokens}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from llmstream.conf import ModelSettings, Settings, get_settings, instance_of
+from llmstream.conf import Limits, ModelSettings, Rates, Settings, get_settings, instance_of
 from llmstream.exceptions import ProviderUnavailable
 from llmstream.permissions import ConversationPolicy
 from llmstream.providers.registry import get_provider
@@ -53,12 +54,29 @@ def test_a_change_is_seen_at_once_and_undone_with_it() -> None:
         ({"MODELS": {"m": {**PARROT, "TEMPERATURE": 1}}}, "TEMPERATURE"),
         ({"MODELS": {"m": {**PARROT, "CONTEXT_TOKENS": "8k"}}}, "CONTEXT_TOKENS"),
         ({"MODELS": {"m": {**PARROT, "CONTEXT_TOKENS": -1}}}, "CONTEXT_TOKENS"),
+        ({"MODELS": {"m": {**PARROT, "PRICES": {"INPUT": -1}}}}, "PRICES"),
+        ({"MODELS": {"m": {**PARROT, "PRICES": {"PER_TOKEN": 1}}}}, "PER_TOKEN"),
+        ({"LIMITS": {"USERS": {}}}, "LIMITS"),
+        ({"LIMITS": {"USER": {"TOKENS": 1}}}, "'USER'"),
+        ({"LIMITS": {"USER": {"TOKENS_PER_DAY": "many"}}}, "'USER'"),
+        ({"LIMITS": {"USER": {"TOKENS_PER_DAY": "NaN"}}}, "'USER'"),
+        ({"LIMITS": {"USER": 5}}, "'USER'"),
+        ({"LIMITS": {"SITE": {"PROMPTS_PER_MINUTE": 1}}}, "'SITE'"),
         ([], "dict"),
     ],
 )
 def test_a_mistake_is_named(given: Any, named: str) -> None:
     with override_settings(LLMSTREAM=given), pytest.raises(ImproperlyConfigured, match=named):
         get_settings()
+
+
+def test_amounts_are_exact_however_they_are_written() -> None:
+    prices = {"INPUT": 0.1, "OUTPUT": "0.2", "CACHED": Decimal("0.3"), "REASONING": None}
+    limits = {"USER": {"COST_PER_DAY": 0.7, "TOKENS_PER_DAY": 5, "GENERATIONS": None}}
+    with override_settings(LLMSTREAM={"MODELS": {"m": {**PARROT, "PRICES": prices}}, "LIMITS": limits}):
+        settings = get_settings()
+    assert settings.models["m"].prices == Rates(Decimal("0.1"), Decimal("0.2"), Decimal("0.3"), None)
+    assert settings.limits == {"USER": Limits(cost_per_day=Decimal("0.7"), tokens_per_day=Decimal(5))}
 
 
 def test_models_are_found_by_key_by_default_and_first() -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from django.test import Client, override_settings
 from django.utils.module_loading import import_string
 
 from llmstream import checks, events, exceptions
-from llmstream.conf import ModelSettings, Settings, get_settings
-from llmstream.exceptions import LLMStreamError, PermissionDenied
-from llmstream.models import Generation
+from llmstream.conf import Limits, ModelSettings, Settings, get_settings
+from llmstream.exceptions import BudgetExceeded, LLMStreamError, PermissionDenied
+from llmstream.models import Conversation, Generation
 from llmstream.permissions import Requester
 from llmstream.providers.base import ChatMessage, Finish, Phase, ProviderRequest, Usage
 from llmstream.providers.function import FunctionProvider
@@ -64,6 +65,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
         "providers.md": ["LLMSTREAM", *SERVICES, "RECOVERY", "class LastTurns", "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "settings.md": ["class StaffStart", "@receiver"],
+        "usage.md": ["usage_of", "LIMITS", "class Plans"],
         "tools.md": ["def stocktake", "def librarian"],
         "agents.md": ["pydantic_ai", "from agents import"],
     }
@@ -200,6 +202,27 @@ def test_the_example_policy_lets_staff_start(django_user_model: Any) -> None:
 
 
 @pytest.mark.django_db
+def test_the_example_total_is_the_ledger_s() -> None:
+    sent = answered("Hi" * 10, "Hello there")
+    spent_this_week = snippet("docs/usage.md", "usage_of")["spent_this_week"]
+    assert spent_this_week(sent.conversation.owner) == (0, 5 + 3)
+
+
+def test_the_example_prices_and_limits_pass_the_checks() -> None:
+    with override_settings(LLMSTREAM=snippet("docs/usage.md", "LIMITS")["LLMSTREAM"]):
+        assert [found.id for found in run_checks(tags=["llmstream"]) if "llmstream.E" in str(found.id)] == []
+
+
+def test_the_example_quota_spares_the_staff(django_user_model: Any) -> None:
+    plans = snippet("docs/usage.md", "class Plans")["Plans"]()
+    staff_member, other = (Conversation(owner=django_user_model(pk=1, is_staff=is_staff)) for is_staff in (True, False))
+    assert plans.limits(staff_member) == Limits()
+    assert plans.limits(other) == Limits(cost_per_month=Decimal(5))
+    with pytest.raises(BudgetExceeded):
+        plans.check(Conversation(), "large")
+
+
+@pytest.mark.django_db
 def test_the_example_query_finds_readings() -> None:
     readings = snippet("docs/admin.md", "LogEntry")["readings"]
     sent = answered()
@@ -255,7 +278,7 @@ def test_every_key_of_a_model_entry_is_told() -> None:
 
 def test_every_error_code_is_told() -> None:
     text = page("docs/http.md")
-    told = {error.code for error in subclasses(exceptions.LLMStreamError)} - {"lease_lost"}
+    told = {error.code for error in subclasses(exceptions.LLMStreamError)} - {"lease_lost", "limit_reached"}
     assert [code for code in sorted(told) if f"`{code}`" not in text] == []
 
 

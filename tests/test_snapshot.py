@@ -64,6 +64,7 @@ def complete(sent: Sent, *pieces: tuple[str, str]) -> None:
             message=sent.answer.pk,
             generation=sent.generation.pk,
             user=None,
+            account="",
             model="default",
         )
 

@@ -6,6 +6,7 @@ from .conversations import ConversationAdmin
 from .events import EventAdmin
 from .generations import GenerationAdmin
 from .messages import MessageAdmin
+from .prices import PriceAdmin
 from .usage import UsageRecordAdmin
 
-__all__ = ["ConversationAdmin", "EventAdmin", "GenerationAdmin", "MessageAdmin", "UsageRecordAdmin"]
+__all__ = ["ConversationAdmin", "EventAdmin", "GenerationAdmin", "MessageAdmin", "PriceAdmin", "UsageRecordAdmin"]

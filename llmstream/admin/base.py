@@ -16,7 +16,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
+from ..ledger import usage_of
 from .content import may_read
 
 #: Rows of one list that can be paged through; what is beyond is found by filters and search.
@@ -132,6 +134,26 @@ class LargeTableAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return a link to the rows of another of our models that match ``query``."""
         address = reverse(f"{self.admin_site.name}:llmstream_{model}_changelist")
         return format_html('<a href="{}?{}">{}</a>', address, urlencode(query), text)
+
+
+def used(subject: Any) -> str:
+    """Tell what the ledger says of a conversation or a generation."""
+    totals = usage_of(subject)
+    if not totals.calls:
+        return "-"
+    told = _("calls: %(calls)d, tokens: %(input)d in (%(cached)d cached), %(output)d out (%(reasoning)d reasoning)") % {
+        "calls": totals.calls,
+        "input": totals.input_tokens,
+        "cached": totals.cached_tokens,
+        "output": totals.output_tokens,
+        "reasoning": totals.reasoning_tokens,
+    }
+    notes = [f"{totals.cost:.6f} {totals.currency}"]
+    if totals.estimated:
+        notes.append(_("%d estimated") % totals.estimated)
+    if totals.unpriced:
+        notes.append(_("%d without a price") % totals.unpriced)
+    return ", ".join([told, *notes])
 
 
 class ReadOnlyAdmin(LargeTableAdmin):

@@ -22,7 +22,7 @@ from ..export import FORMATS, export
 from ..generations.endings import delete_conversation
 from ..models import Conversation, Event, Generation, Message, UsageRecord
 from ..transcript import BranchEnd, BranchStart, Turn, read_turns, with_branches
-from .base import LIST_LIMIT, LargeTableAdmin
+from .base import LIST_LIMIT, LargeTableAdmin, used
 from .content import log_read, log_read_rows, log_search, may_read
 from .downloads import download
 from .filters import AnswersModelFilter, AnswersStatusFilter, ConversationCostFilter, OwnerFilter
@@ -66,7 +66,7 @@ class ConversationAdmin(LargeTableAdmin):
     list_select_related = ("owner",)
     search_fields = ("title",)
     fieldsets = (
-        (None, {"fields": ("title", "owner", "taking_part", "cost", "related")}),
+        (None, {"fields": ("title", "owner", "taking_part", "usage", "related")}),
         (
             _("Details"),
             {
@@ -76,7 +76,7 @@ class ConversationAdmin(LargeTableAdmin):
         ),
     )
     readonly_fields = (
-        *("owner", "taking_part", "cost", "related"),
+        *("owner", "taking_part", "usage", "related"),
         *("public_id", "anonymous_id", "model", "head", "epoch", "created_at", "updated_at"),
     )
     actions = tuple(_exporting(name) for name in FORMATS)
@@ -110,8 +110,13 @@ class ConversationAdmin(LargeTableAdmin):
 
     @admin.display(description=_("cost"))
     def cost(self, obj: Any) -> str:
-        """What was spent, as far as providers say."""
+        """What was spent, as far as anybody knows."""
         return "-" if obj.spent is None else f"{obj.spent:.4f}"
+
+    @admin.display(description=_("usage"))
+    def usage(self, obj: Conversation) -> str:
+        """What the ledger says."""
+        return used(obj)
 
     @admin.display(description=_("members"))
     def taking_part(self, obj: Conversation) -> str:

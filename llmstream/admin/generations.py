@@ -28,6 +28,7 @@ from ..models import Event, Generation, UsageRecord
 from ..permissions import Requester
 from ..readers import resume
 from ..recording import record, script_of
+from .base import used
 from .content import PERMISSION, log_read, may_read
 from .downloads import download
 from .figures import FiguresAdmin
@@ -67,7 +68,7 @@ class GenerationAdmin(FiguresAdmin):
     search_fields = ("public_id",)
     fieldsets = (
         (None, {"fields": ("in_conversation", "to_message", "model", "outcome", "attempt", "created_at")}),
-        (None, {"fields": ("first_token", "took", "output", "cost", "events")}),
+        (None, {"fields": ("first_token", "took", "usage", "events")}),
         (
             _("Details"),
             {
@@ -83,15 +84,14 @@ class GenerationAdmin(FiguresAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """What is worked out."""
-        return "in_conversation", "to_message", "outcome", "first_token", "took", "output", "cost", "events"
+        return "in_conversation", "to_message", "outcome", "first_token", "took", "usage", "events"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With what the ledger says, worked out for the rows of a page only."""
         usage = UsageRecord.objects.filter(generation=OuterRef("pk")).order_by().values("generation")
         rows = super().get_queryset(request).select_related("conversation", "message")
         listed: QuerySet[Any] = rows.defer("message__text", "message__parts").annotate(
-            output_tokens=Subquery(usage.annotate(total=Sum("output_tokens")).values("total")),
-            spent=Subquery(usage.annotate(total=Sum("cost")).values("total")),
+            spent=Subquery(usage.annotate(total=Sum("cost")).values("total"))
         )
         return listed
 
@@ -218,10 +218,10 @@ class GenerationAdmin(FiguresAdmin):
         """How long it ran."""
         return _seconds(obj.started_at, obj.ended_at)
 
-    @admin.display(description=_("output tokens"))
-    def output(self, obj: Any) -> str:
+    @admin.display(description=_("usage"))
+    def usage(self, obj: Generation) -> str:
         """What the ledger says."""
-        return "-" if obj.output_tokens is None else str(obj.output_tokens)
+        return used(obj)
 
     @admin.display(description=_("cost"))
     def cost(self, obj: Any) -> str:

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from ..answer import Answer
-from ..conf import ModelSettings, get_settings
+from ..conf import ModelSettings, Rates, get_settings
 from ..database import write_transaction
 from ..events import GENERATION_START
 from ..log.group import owner_events
@@ -21,9 +21,11 @@ from ..log.rows import database_alias
 from ..log.sql import ResponseCursor
 from ..log.transaction import LogTransaction, locked
 from ..models import Conversation, Generation, Message, ToolCall
+from ..prices import rates_of
 from ..providers.base import ChatMessage, ProviderRequest
 from ..signals import generation_started
 from ..statements import messages_until
+from .admission import Grant, is_limited
 from .approvals import take_up
 from .queries import active_generations, after_commit
 from .transcript import transcript
@@ -35,14 +37,17 @@ Status = Generation.Status
 class Claim:
     """Ownership of a running generation: everything that its runner needs, and the fence that proves it.
 
-    ``answer`` is what earlier owners have made of it, and ``author`` the person whose prompt is answered. ``response``
-    is the one that its service goes on with, by its id and cursor.
+    ``answer`` is what earlier owners have made of it, and ``author`` the person whose prompt is answered. ``granted``
+    are the output tokens that it has reserved for its next model call, None when nothing limits it; its calls are
+    charged by ``rates``, those of the time when it ``began``. ``response`` is the one that its service goes on with, by
+    its id and cursor.
     """
 
     conversation: int
     message: int
     generation: int
     user: int | None
+    account: str
     author: Any
     first_seq: int
     conversation_id: str
@@ -53,18 +58,27 @@ class Claim:
     model_key: str
     model: ModelSettings
     request: ProviderRequest
+    began: datetime
+    rates: Rates | None
+    granted: int | None = None
     answer: Answer = field(default_factory=Answer)
     first_token_at: datetime | None = None
     response: ResponseCursor | None = None
 
 
 def claim(
-    log: LogTransaction, generation: Generation, branch: Sequence[ChatMessage], answer: Answer | None = None
+    log: LogTransaction,
+    generation: Generation,
+    branch: Sequence[ChatMessage],
+    answer: Answer | None = None,
+    *,
+    grant: Grant | None = None,
 ) -> Claim:
     """Return what runs a generation that the caller has made ours; ``branch`` is its history.
 
-    Announces its begin, unless it goes on from ``answer``.
+    Announces its begin, unless it goes on from ``answer``. Without the ``grant`` of its prompt it has to ask for one.
     """
+    began = generation.started_at or timezone.now()
     key, model = get_settings().model(generation.model) or (generation.model, ModelSettings(provider=""))
     if answer is None:
         _announce(log, generation, key)
@@ -74,6 +88,7 @@ def claim(
         message=generation.message.pk,
         generation=generation.pk,
         user=log.conversation.owner_id,
+        account=generation.account,
         author=generation.message.parent.author_id if generation.message.parent else None,
         first_seq=generation.first_seq,
         conversation_id=log.conversation.public_id,
@@ -88,7 +103,11 @@ def claim(
             model=model.model,
             messages=[*system, *branch],
             options=model.parameters,
+            max_output_tokens=model.max_output_tokens,
         ),
+        began=began,
+        rates=rates_of(key, began),
+        granted=grant.output if grant else 0 if is_limited(log.conversation) else None,
         answer=answer or Answer(),
         first_token_at=generation.first_token_at,
         response=ResponseCursor(generation.provider_response_id, generation.provider_cursor)

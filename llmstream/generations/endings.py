@@ -17,25 +17,35 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from ..answer import Answer, plain_text
+from ..conf import Rates, get_settings
 from ..events import MESSAGE_END, PART_KINDS, USAGE, WireEvent, text_checksum
-from ..exceptions import LLMStreamError, NotFound
+from ..exceptions import (
+    LimitReached,
+    LLMStreamError,
+    NotFound,
+    ProviderRateLimited,
+    ProviderRejected,
+    ProviderUnavailable,
+)
 from ..log.reading import read_rows
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
 from ..models import Conversation, Event, Generation, LeftResponse, Message, UsageRecord
+from ..prices import rates_of
 from ..providers.base import Usage
 from ..signals import generation_finished
 from ..snapshot import error_object
 from ..statements import insert, update
 from .approvals import expire_calls, give_up
 from .claims import history
+from .figures import cost_of, cost_text, input_of, tokens_of
 from .queries import active_generations, after_commit, get_generation
 from .transcript import length_of, transcript
 
 Status = Generation.Status
 
-#: Characters per token, for calls whose provider sent no figures.
-_CHARS_PER_TOKEN = 4
+#: Failures before which, as long as nothing has come, no service charges.
+NOT_BILLED = ProviderRejected, ProviderRateLimited, ProviderUnavailable
 
 
 @dataclass(slots=True)
@@ -51,12 +61,21 @@ class Ending:
     first_token_at: datetime | None = None
     #: The provider's own id of its response.
     response_id: str = ""
+    #: What the model's tokens cost, where the provider does not say what a call did.
+    rates: Rates | None = None
 
-    def estimate(self, input_chars: int) -> None:
+    def cut_short(self, error: LLMStreamError | None) -> None:
+        """Take what has cut the answer short, if anything: a limit stops it, and with anything else it has failed."""
+        if isinstance(error, LimitReached):
+            self.status, self.finish_reason = Status.STOPPED, error.reason
+        elif error:
+            self.status, self.error_code, self.finish_reason = Status.FAILED, error.code, ""
+
+    def estimate(self, input_tokens: int) -> None:
         """Fill the usage of the last call in when the provider sent none."""
         if self.usage is None:
             said = self.answer.length + self.answer.asked - self.answer.counted
-            self.usage = Usage(_tokens(input_chars), _tokens(said))
+            self.usage = Usage(input_tokens, tokens_of(said))
             self.estimated = True
 
     def events(self, message_id: str, generation_id: str) -> list[WireEvent]:
@@ -86,7 +105,7 @@ class Ending:
             "output": usage.output_tokens,
             "reasoning": usage.reasoning_tokens,
             "cached": usage.cached_tokens,
-            "cost": None if usage.cost is None else str(usage.cost),
+            "cost": cost_text(cost_of(usage, self.rates)),
             "estimated": self.estimated,
         }
         self.answer.apply(event)
@@ -184,8 +203,9 @@ def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
     rows = read_rows(log.conversation.pk, generation.first_seq - 1)
     answer = ending.answer = Answer.from_rows(rows, generation.pk)
     if generation.fence:
+        ending.rates = rates_of(generation.model, generation.started_at or timezone.now())
         if (generation.status == Status.RUNNING or generation.provider_cursor) and in_a_call(answer):
-            ending.estimate(length_of([*history(log.conversation, generation), *transcript(answer.parts)]))
+            ending.estimate(tokens_sent(log.conversation, generation, answer))
         ending.first_token_at = first_token_at(generation)
         ending.response_id = generation.provider_response_id
     seq = 0
@@ -198,12 +218,20 @@ def end(log: LogTransaction, generation: Generation, ending: Ending) -> None:
         message=generation.message.pk,
         generation=generation.pk,
         user=log.conversation.owner_id,
+        account=generation.account,
         model=generation.model,
     )
     if generation.provider_cursor:
         insert(LeftResponse(model=generation.model, response_id=generation.provider_response_id))
     generation.refresh_from_db()
     after_commit(generation_finished, Generation, generation=generation)
+
+
+def tokens_sent(conversation: Conversation, generation: Generation, answer: Answer) -> int:
+    """Estimate what the model was sent in the call at which the answer's events end."""
+    system = found[1].system if (found := get_settings().model(generation.model)) else ""
+    sent = [*history(conversation, generation), *transcript(answer.sent)]
+    return input_of(len(system) + length_of(sent), generation.model)
 
 
 def in_a_call(answer: Answer) -> bool:
@@ -219,6 +247,7 @@ def store_ending(
     message: int,
     generation: int,
     user: int | None,
+    account: str,
     model: str,
     steers: int | None = None,
 ) -> bool:
@@ -241,7 +270,7 @@ def store_ending(
         provider_response_id=ending.response_id[:200],
         provider_cursor="",
         lease_expires_at=None,
-        stop_requested_at=now if ending.status == Status.STOPPED else None,
+        stop_requested_at=now if ending.status == Status.STOPPED and not ending.finish_reason else None,
         first_token_at=ending.first_token_at,
         ended_at=now,
     )
@@ -252,6 +281,7 @@ def store_ending(
             generation_id=generation,
             conversation_id=conversation,
             user_id=user,
+            account=account,
             model=model,
             input_tokens=call["input"],
             output_tokens=call["output"],
@@ -286,7 +316,3 @@ def first_token_at(generation: Generation) -> datetime | None:
         type__in=PART_KINDS,
     )
     return deltas.order_by("seq").values_list("created_at", flat=True).first()
-
-
-def _tokens(chars: int) -> int:
-    return -(-chars // _CHARS_PER_TOKEN)

@@ -21,13 +21,16 @@ from ..log.rows import Batch, database_alias
 from ..log.transaction import LogTransaction, locked
 from ..models import Conversation, Generation, Message
 from ..providers.base import ChatMessage
+from ..quotas import account_of
 from ..signals import message_created
 from ..snapshot import generation_object, message_object
 from ..statements import insert, is_busy, messages_until
+from .admission import admit
 from .claims import Claim, answers_with_tools, branch_to, claim, history, lease_end
 from .endings import Ending, end
 from .queries import active_generations, after_commit, get_generation
 from .recovery import take_back
+from .transcript import length_of
 
 Status = Generation.Status
 
@@ -85,7 +88,8 @@ def send(conversation: int, prompt: Prompt, *, run: bool = True) -> Sent:
 
     Without ``run`` the generation is left queued for somebody else to claim, even when nothing is at work before it.
 
-    Raises GenerationInProgress, QueueFull, UnknownModel, IdempotencyConflict, InvalidRequest or NotFound.
+    Raises GenerationInProgress, QueueFull, UnknownModel, IdempotencyConflict, InvalidRequest or NotFound, and what
+    ``admit`` raises.
     """
     with locked(conversation) as log:
         if prompt.client_id and (first := _first_outcome(log.conversation, prompt)):
@@ -272,6 +276,7 @@ def _answer(
 
     Its branch is on show from now on.
     """
+    grant = admit(log.conversation, model, length_of(branch) or len(question.text))
     answer = Message(
         conversation=log.conversation,
         parent=question,
@@ -283,7 +288,14 @@ def _answer(
     insert(answer)
     log.conversation.leaf = answer.first_seq
     generation = Generation(
-        conversation=log.conversation, message=answer, model=model, attempt=attempt, first_seq=log.next_seq
+        conversation=log.conversation,
+        message=answer,
+        model=model,
+        attempt=attempt,
+        first_seq=log.next_seq,
+        account=account_of(log.conversation),
+        reserved_tokens=grant.tokens,
+        reserved_cost=grant.cost,
     )
     if run:
         generation.status, generation.fence = Status.RUNNING, 1
@@ -291,7 +303,7 @@ def _answer(
     insert(generation)
     for message in [question, answer] if ask else [answer]:
         _announce(log, message, generation)
-    claimed = claim(log, generation, branch) if run else None
+    claimed = claim(log, generation, branch, grant=grant) if run else None
     tail = Batch(log.conversation.pk, log.conversation.epoch, log.rows)
     return Sent(log.conversation, question, answer, generation, before, claimed, tail=tail)
 

@@ -16,6 +16,7 @@ from typing import Any
 from django.db import DatabaseError
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from ..answer import Answer
 from ..conf import ModelSettings, get_settings
@@ -25,13 +26,12 @@ from ..log.reading import read_rows
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
 from ..models import Generation
+from ..prices import rates_of
 from ..signals import generation_recovered
 from ..toolbox.results import tool_error_object
 from .approvals import cut_off, expire, expire_calls
-from .claims import history
-from .endings import Ending, conversations_of, end, first_token_at, in_a_call, lapsed, next_in_line
+from .endings import Ending, conversations_of, end, first_token_at, in_a_call, lapsed, next_in_line, tokens_sent
 from .queries import after_commit, get_generation
-from .transcript import length_of, transcript
 
 logger = logging.getLogger("llmstream.generations")
 
@@ -154,8 +154,9 @@ def _close_call(log: LogTransaction, generation: Generation, answer: Answer) -> 
     ids = {"message": generation.message.public_id, "generation": generation.public_id}
     open_calls = answer.open_calls
     if in_a_call(answer):
-        ending = Ending(Status.RUNNING, answer)
-        ending.estimate(length_of([*history(log.conversation, generation), *transcript(answer.parts)]))
+        rates = rates_of(generation.model, generation.started_at or timezone.now())
+        ending = Ending(Status.RUNNING, answer, rates=rates)
+        ending.estimate(tokens_sent(log.conversation, generation, answer))
         log.append(ending.call_ended(ids), generation.pk)
     for part in open_calls:
         error = tool_error_object(ToolInterrupted())

@@ -21,14 +21,13 @@ from ..database import run_db
 from ..events import CONTEXT, REASONING_DELTA, TEXT_DELTA, clean_text
 from ..exceptions import (
     LeaseLost,
+    LimitReached,
     LLMStreamError,
     ProviderError,
     ProviderMalformed,
-    ProviderRateLimited,
     ProviderRejected,
     ProviderTimeout,
     ProviderTruncated,
-    ProviderUnavailable,
 )
 from ..log.group import WriteRefused
 from ..log.sql import ResponseCursor
@@ -54,9 +53,10 @@ from ..toolbox.registry import load_tools
 from .agent_parts import AgentParts
 from .approvals import suspend
 from .claims import Claim
-from .endings import Ending, fail, store_ending, tell_finished
-from .figures import plausible
+from .endings import NOT_BILLED, Ending, fail, store_ending, tell_finished
+from .figures import plausible, tokens_of
 from .followed import FollowedResponse
+from .meter import Meter
 from .patience import Patience, closing, insist
 from .recovery import INTERRUPT, way_on
 from .steering import read_steers
@@ -68,10 +68,10 @@ logger = logging.getLogger("llmstream.generations")
 
 Status = Generation.Status
 
+#: The finish reason of an answer that took too long.
+_TIME = "time"
 #: Ends after which nothing that the model asked for is run.
 _CUT_SHORT = {"length", "content_filter"}
-#: Failures before which, as long as nothing has come, no service charges.
-_NOT_BILLED = ProviderRejected, ProviderRateLimited, ProviderUnavailable
 
 
 class Run:
@@ -80,7 +80,8 @@ class Run:
     def __init__(self, claim: Claim, writer: Writer) -> None:
         self.claim = claim
         self.task: asyncio.Task[None] | None = None
-        self._ending = Ending(Status.COMPLETED, claim.answer, first_token_at=claim.first_token_at)
+        self._ending = Ending(Status.COMPLETED, claim.answer, first_token_at=claim.first_token_at, rates=claim.rates)
+        self._meter = Meter(claim)
         self._request = claim.request
         self._cut: LLMStreamError | None = None
         self._finishing = False
@@ -113,10 +114,14 @@ class Run:
 
     async def __call__(self) -> None:
         """Stream the provider's answer into the log and end the generation, unless it waits for somebody."""
-        error = await self._attempt()
-        while not self._suspended and not await self._finish(self._cut or error):
-            self._finishing = False
+        late = self._loop.call_later(get_settings().max_generation_seconds, self.cut, LimitReached(_TIME))
+        try:
             error = await self._attempt()
+            while not self._suspended and not await self._finish(self._cut or error):
+                self._finishing = False
+                error = await self._attempt()
+        finally:
+            late.cancel()
 
     async def _attempt(self) -> LLMStreamError | None:
         """Work until the provider has finished, or why it did not."""
@@ -128,7 +133,7 @@ class Run:
                 self._followed.leave()
                 raise  # The server goes down; the engine hands it over, or the lapsed lease will tell.
             return ProviderError()  # or somebody else's cancellation came out of the provider
-        except (ProviderError, LeaseLost) as failure:
+        except (ProviderError, LeaseLost, LimitReached) as failure:
             return failure
         except GeneratorExit:
             raise
@@ -164,11 +169,10 @@ class Run:
         """Make the request of the next call, and tell when the model is not sent all of its history."""
         claim, answer = self.claim, self._ending.answer
         turns, self._joint = continued(transcript(answer.parts))
-        whole = replace(claim.request, messages=[*claim.request.messages, *turns], tools=tools)
-        if self._response:
-            self._request = whole  # The service has it already.
-            return
-        self._request, left_out = await fitted(whole, claim.model_key, claim.model)
+        self._request = replace(claim.request, messages=[*claim.request.messages, *turns], tools=tools)
+        left_out = answer.left_out
+        if not self._response:  # Otherwise the service has it already.
+            self._request, left_out = await fitted(self._request, claim.model_key, claim.model)
         if left_out != answer.left_out:
             self._teller.tell(CONTEXT, messages=len(self._request.messages), left_out=left_out)
 
@@ -201,8 +205,9 @@ class Run:
     async def _call(self, provider: Provider, stream: AsyncGenerator[ProviderPart, None], calls: ToolCalls) -> None:
         """Hear a model out."""
         answer, ending = self._ending.answer, self._ending
-        step, limit = len(answer.calls) + 1, get_settings().max_answer_chars
+        step = len(answer.calls) + 1
         self._asked, self._agent, ending.finish_reason = [], AgentParts(self._teller), ""
+        limit = await self._meter.begin(answer, length_of(self._request.messages))
         self._calling, self._speaking = True, False
         self._followed.begin(provider)
         self._patience.watch(self.claim.model.first_token_timeout)
@@ -215,7 +220,7 @@ class Run:
                     self._ask(calls, part, step)
                 else:
                     self._other(part, step)
-                if answer.length > limit:
+                if answer.length > limit and answer.length > (limit := await self._meter.more(answer)):
                     ending.finish_reason, self._asked = "length", []
                     return
         if not ending.finish_reason:
@@ -232,7 +237,7 @@ class Run:
         self._asked.append(calls.ask(asked, step))
 
     def _call_ended(self) -> None:
-        self._ending.estimate(length_of(self._request.messages))
+        self._ending.estimate(tokens_of(length_of(self._request.messages)))
         self._lane.append(self._ending.call_ended(self._teller.ids))
         self._calling = False
 
@@ -298,10 +303,9 @@ class Run:
             await self._followed.cancel_ended(self.claim.generation)
             return True
         ending, self._ending.response_id = self._ending, self._followed.response_id
-        if error:
-            ending.status, ending.error_code, ending.finish_reason = Status.FAILED, error.code, ""
-        if self._calling and (self._speaking or self._asked or not isinstance(error, _NOT_BILLED)):
-            ending.estimate(length_of(self._request.messages))
+        ending.cut_short(error)
+        if self._calling and (self._speaking or self._asked or not isinstance(error, NOT_BILLED)):
+            ending.estimate(tokens_of(length_of(self._request.messages)))
         *others, terminal = ending.events(self.claim.message_id, self.claim.generation_id)
         try:
             for event in others:
@@ -336,10 +340,11 @@ class Run:
             message=claim.message,
             generation=claim.generation,
             user=claim.user,
+            account=claim.account,
             model=claim.model_key,
             steers=len(ending.answer.taken) if asked_again and ending.finish_reason not in _CUT_SHORT else None,
         )
-        if ending.status == Status.FAILED:
+        if ending.status in (Status.FAILED, Status.STOPPED):
             self._followed.store_left(claim.model_key)
         if not ended:
             self._held_up = True

@@ -13,6 +13,7 @@ from ..conf import get_settings
 from ..fields import Fields
 from ..generations.endings import delete_conversation
 from ..generations.prompts import model_key
+from ..ledger import usage_object, usage_of
 from ..lookup import find_conversation
 from ..models import Conversation
 from ..permissions import Requester, get_policy
@@ -56,7 +57,8 @@ def conversation_urls(conversation: Conversation) -> dict[str, str]:
 
 
 def _full(conversation: Conversation) -> dict[str, Any]:
-    return {**state(conversation), "urls": conversation_urls(conversation)}
+    usage = usage_object(usage_of(conversation))
+    return {**state(conversation), "usage": usage, "urls": conversation_urls(conversation)}
 
 
 def _list(request: HttpRequest) -> dict[str, Any]:

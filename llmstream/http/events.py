@@ -24,6 +24,7 @@ from ..permissions import get_policy
 from ..readers import Start, resume
 from . import sse
 from .endpoint import Endpoint, json_response
+from .places import Places
 from .streams import check_streaming, stream_error_response, stream_response
 
 
@@ -50,11 +51,11 @@ class ConversationEvents(EventStreamEndpoint):
 
     async def _poll(self, request: HttpRequest, conversation: str) -> HttpResponse:
         wait = _wait(request)
-        start: Start = (await self.work(_resume_conversation, conversation))[0]
+        start, access = await self.work(_resume_conversation, conversation)
         if start.preface:
             events = [event if event_id is None else {"id": event_id, **event} for event, event_id in start.preface]
             return _events_response(start, events, Page((), start.seq, False))
-        page = await _next_page(start, wait if isinstance(request, ASGIRequest) else 0.0)
+        page = await _next_page(start, access, wait if isinstance(request, ASGIRequest) else 0.0)
         events = [{"id": _event_id(start, row.seq), **orjson.loads(row.data)} for row in page.rows]
         return _events_response(start, events, page)
 
@@ -100,19 +101,20 @@ def _wait(request: HttpRequest) -> float:
     return 0.0 if isnan(wait) else min(max(wait, 0.0), get_settings().long_poll_max)
 
 
-async def _next_page(start: Start, wait: float) -> Page:
-    """Return the next stored events, waiting for the first of them."""
+async def _next_page(start: Start, access: Access, wait: float) -> Page:
+    """Return the next stored events, waiting for the first of them; raises Overloaded or TooManyStreams."""
     page = await _page(start)
     if page.rows or not wait:
         return page
     engine = get_engine()
     hub = engine.hub
-    topic = hub.follow(start.conversation, start.public_id, start.epoch)
-    engine.wake()
-    try:
-        await _news(topic, start.seq, monotonic() + wait)
-    finally:
-        hub.unfollow(topic)
+    with engine.part(Places).place(access, poll=True):
+        topic = hub.follow(start.conversation, start.public_id, start.epoch)
+        engine.wake()
+        try:
+            await _news(topic, start.seq, monotonic() + wait)
+        finally:
+            hub.unfollow(topic)
     return await _page(start)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
@@ -22,13 +22,13 @@ from ..exceptions import (
     LLMStreamError,
     NotAuthenticated,
     NotFound,
-    Overloaded,
     StreamingUnavailable,
 )
 from ..permissions import Requester
 from ..readers import Reader, Start
 from . import sse
 from .handoff import MARK, SCOPE_KEY, Handoff
+from .places import Places
 
 logger = logging.getLogger("llmstream.http")
 
@@ -63,20 +63,21 @@ class EventStream:
         return self._body
 
     async def _bounded(self) -> AsyncGenerator[bytes, None]:
-        if len(self._engine.streams) >= get_settings().max_streams:
-            yield error_frames(Overloaded())
-            return
-        self._task = asyncio.current_task()
-        self._engine.streams.add(self)
-        self._engine.wake()
-        try:
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._engine.part(Places).place(self.access))
+            except LLMStreamError as error:
+                yield error_frames(error)
+                return
+            self._task = asyncio.current_task()
+            self._engine.streams.add(self)
+            held.callback(self._engine.streams.discard, self)
+            self._engine.wake()
             async with aclosing(self._frames()) as frames:
                 async for frame in frames:
                     self._moved, self._writing = self._engine.loop.time(), True
                     yield frame
                     self._writing = False
-        finally:
-            self._engine.streams.discard(self)
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
         opening = sse.encode_retry(random.randint(*_RETRY_MS))  # noqa: S311

@@ -35,7 +35,7 @@ _CONVERSATION = Conversation._meta.db_table
 _GENERATION = Generation._meta.db_table
 _EVENT = Event._meta.db_table
 _COLUMNS = "conversation_id, seq, generation_id, type, data, created_at"
-_LOCK_FIELDS = ("id", "public_id", "owner_id", "model", "head", "leaf", "epoch")
+_LOCK_FIELDS = ("id", "public_id", "owner_id", "anonymous_id", "model", "head", "leaf", "epoch")
 _LOCK = f"SELECT {', '.join(_LOCK_FIELDS)} FROM {_CONVERSATION} WHERE id = %s"  # noqa: S608
 _MOVE = f"UPDATE {_CONVERSATION} SET head = %s, leaf = %s, updated_at = %s WHERE id = %s"  # noqa: S608
 _ROWS_PER_STATEMENT = 500

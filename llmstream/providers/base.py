@@ -48,7 +48,8 @@ class ProviderRequest:
     ``model`` is the provider's own name of the model (``MODEL`` of the site's entry). ``messages`` is the branch of the
     conversation, oldest first, with the site's system prompt in front when there is one. ``options`` are per-call
     parameters merged from the site's entry (temperature and so on). ``generation`` is the public id, for logs and
-    idempotency headers. ``tools`` are what the model may ask for.
+    idempotency headers. ``tools`` are what the model may ask for. ``max_output_tokens`` is the site's limit on the
+    call's output, reasoning included, 0 for none.
     """
 
     generation: str
@@ -56,6 +57,7 @@ class ProviderRequest:
     messages: Sequence[ChatMessage]
     options: Mapping[str, Any] = field(default_factory=dict)
     tools: Sequence[ToolSpec] = ()
+    max_output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

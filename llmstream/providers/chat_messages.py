@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from .base import ChatMessage, ProviderRequest, ToolSpec
+from .output_limit import output_limit
 
 
 def chat_request(request: ProviderRequest) -> dict[str, Any]:
     """Return the body of a streaming call."""
     body: dict[str, Any] = {
         **request.options,
+        **output_limit(request.options, request.max_output_tokens, "max_completion_tokens", "max_tokens"),
         "model": request.model,
         "messages": [_message(message) for message in request.messages],
         "stream": True,

@@ -10,6 +10,7 @@ from google.genai import types
 
 from .base import ChatMessage, ProviderRequest, ToolSpec
 from .json_object import json_object
+from .output_limit import output_limit
 
 #: Google's own stand-in for the signature of thoughts that a history does not have: newer models refuse a step's first
 #: call without one. See https://ai.google.dev/gemini-api/docs/thought-signatures.
@@ -19,7 +20,8 @@ _NO_SIGNATURE: Final = b"skip_thought_signature_validator"
 def content_arguments(request: ProviderRequest) -> dict[str, Any]:
     """Return the arguments of a streaming call."""
     system = "\n\n".join(message.content for message in request.messages if message.role == "system")
-    fields: dict[str, Any] = {"system_instruction": system or None, **request.options}
+    limit = output_limit(request.options, request.max_output_tokens, "max_output_tokens")
+    fields: dict[str, Any] = {"system_instruction": system or None, **request.options, **limit}
     if request.tools:
         # The package would run functions itself, given any.
         fields = {"automatic_function_calling": {"disable": True}, **fields}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from .base import ChatMessage, ProviderRequest, ToolSpec
 from .json_object import json_object
+from .output_limit import output_limit
 
 #: The API wants a limit with every call; every model that it offers takes this one.
 _MAX_TOKENS: Final = 8192
@@ -19,6 +20,7 @@ def message_request(request: ProviderRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         "max_tokens": _MAX_TOKENS,
         **request.options,
+        **output_limit(request.options, request.max_output_tokens, "max_tokens"),
         "model": request.model,
         "messages": list(_turns(turns)),
         "stream": True,

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from .base import ChatMessage, ProviderRequest, ToolSpec
+from .output_limit import output_limit
 
 
 def response_request(request: ProviderRequest) -> dict[str, Any]:
     """Return the body of a streaming call."""
     body: dict[str, Any] = {
         **request.options,
+        **output_limit(request.options, request.max_output_tokens, "max_output_tokens"),
         "model": request.model,
         "input": [item for message in request.messages for item in _items(message)],
         "stream": True,

@@ -23,7 +23,7 @@ from llmstream.http.handoff import StreamHandoff
 from llmstream.log.group import commit
 from llmstream.log.reading import Page, read_page
 from llmstream.models import Conversation, Generation
-from tests.http.client import Call, conversation_path, generation_path, own, signed_in
+from tests.http.client import JSON, Call, conversation_path, generation_path, own, signed_in
 from tests.log.test_group import write
 from tests.support import PATIENCE, Upstream, ask, changed, check_log, ended, site, stored, types, until, within
 
@@ -252,6 +252,52 @@ async def test_one_stream_too_many_is_told_to_come_back(client: AsyncClient, app
         await idle(running)
         async with opening(third := Call(client, path, app=app)):
             await until(lambda: types(frames(third.body)) == ["snapshot"])
+
+
+async def test_a_user_has_so_many_streams_and_waiting_polls_and_no_more(
+    client: AsyncClient, app: Any, running: Engine
+) -> None:
+    owner = await run_db(opened)
+    bob, _ = await run_db(signed_in, "bob")
+    theirs = conversation_path(await run_db(opened, "bob"), "events/")
+    path, position = conversation_path(owner, "events/"), f"after={owner.last_event_id}"
+    with changed(MAX_STREAMS_PER_USER=2):
+        async with opening(Call(client, path, app=app)) as first, opening(second := Call(client, path, app=app)):
+            await until(lambda: second.body and len(running.streams) == 2)
+            await within((third := Call(client, path, app=app))())
+            assert (third.status, third.body[:7]) == (200, b"retry: ")
+            (error,) = frames(third.body)
+            assert (error["error"]["code"], error["error"]["temporary"]) == ("too_many_streams", True)
+            poll = await client.get(f"{path}?wait=10&{position}", headers=JSON)
+            assert (poll.status_code, poll.json()["error"]["code"]) == (429, "too_many_streams")
+            assert (await client.get(f"{path}?{position}", headers=JSON)).status_code == 200
+            async with opening(other := Call(bob, theirs, app=app)):
+                await until(lambda: types(frames(other.body)) == ["snapshot"])
+            assert not first.done()
+        await idle(running)
+        waiting = [asyncio.create_task(client.get(f"{path}?wait=10&{position}", headers=JSON)) for _ in range(2)]
+        await until(lambda: sum(topic.readers for topic in running.hub.topics.values()) == 2)
+        await within((fourth := Call(client, path, app=app))())
+        assert frames(fourth.body)[0]["error"]["code"] == "too_many_streams"
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        async with opening(fifth := Call(client, path, app=app)):
+            await until(lambda: types(frames(fifth.body)) == ["snapshot"])
+
+
+async def test_waiting_polls_are_counted_among_the_streams_of_a_process(client: AsyncClient, running: Engine) -> None:
+    owner = await run_db(opened)
+    path, position = conversation_path(owner, "events/"), f"after={owner.last_event_id}"
+    with changed(MAX_STREAMS=1):
+        waiting = asyncio.create_task(client.get(f"{path}?wait=10&{position}", headers=JSON))
+        await until(lambda: sum(topic.readers for topic in running.hub.topics.values()) == 1)
+        poll = await client.get(f"{path}?wait=10&{position}", headers=JSON)
+        assert (poll.status_code, poll.json()["error"]["code"]) == (503, "overloaded")
+        await within((stream := Call(client, path))())
+        assert frames(stream.body)[0]["error"]["code"] == "overloaded"
+        waiting.cancel()
+        await asyncio.wait([waiting])
 
 
 async def test_the_database_fails_in_the_middle(
