@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from .conf import BUSY_POLICIES, Settings, get_settings
+from .conf import BUSY_POLICIES, RETENTION_ACTIONS, Settings, get_settings
 from .log.rows import database_alias
 from .toolbox.registry import get_tools
 
@@ -54,8 +54,12 @@ def _settings_faults(settings: Settings) -> Iterator[CheckMessage]:
         )
     elif settings.model() is None:
         yield Error(f"LLMSTREAM DEFAULT_MODEL {settings.default_model!r} is no key of MODELS.", id="llmstream.E003")
-    if settings.busy not in BUSY_POLICIES:
-        yield Error(f"LLMSTREAM BUSY must be one of: {', '.join(BUSY_POLICIES)}.", id="llmstream.E004")
+    for name, value, allowed in (
+        ("BUSY", settings.busy, BUSY_POLICIES),
+        ("RETENTION_ACTION", settings.retention_action, RETENTION_ACTIONS),
+    ):
+        if value not in allowed:
+            yield Error(f"LLMSTREAM {name} must be one of: {', '.join(allowed)}.", id="llmstream.E004")
     if settings.lease < 3 * settings.poll_interval:
         yield Error(
             "LLMSTREAM LEASE must be at least three times POLL_INTERVAL, or living generations lapse.",
@@ -68,6 +72,7 @@ def _dotted_paths(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "BROKER", settings.broker
     yield "RUNNER", settings.runner
     yield "QUOTA", settings.quota
+    yield "RETENTION_POLICY", settings.retention_policy
     for key, model in settings.models.items():
         yield f"MODELS[{key!r}]['PROVIDER']", model.provider
         if isinstance(model.context, str):

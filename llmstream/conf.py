@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 BUSY_POLICIES = ("reject", "queue", "interrupt")
 RECOVERIES = ("retry", "continue", "interrupt")
+RETENTION_ACTIONS = ("delete", "strip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +207,15 @@ class Settings:
     approval_timeout: float = 86_400.0
     #: Conversations per page of the list.
     list_page: int = 50
+
+    #: How long after its end an answer keeps the pieces in which it was streamed; 0 keeps them.
+    compact_after: float = 86_400.0
+    #: Days after their last use for which conversations are kept; 0 keeps them. Pruning is done by ``llmstream_prune``.
+    retention_days: float = 0
+    #: What becomes of conversations that are not to be kept: delete, or strip of what was said.
+    retention_action: str = "delete"
+    #: Dotted path of the function that says which conversations are not to be kept.
+    retention_policy: str = "llmstream.retention.policy.unused"
 
     def model(self, key: str = "") -> tuple[str, ModelSettings] | None:
         """Return the key and entry of a model, of the default one when ``key`` is empty, or None."""

@@ -2,7 +2,7 @@
 
 ``LLMStreamError``
   ``InvalidRequest``, ``NotAuthenticated``, ``PermissionDenied``, ``NotFound``, ``TooLarge``, ``Overloaded``,
-  ``StreamingUnavailable``
+  ``StreamingUnavailable``, ``ConversationHeld``
   ``BudgetExceeded``, ``TooManyTokens``, ``TooManyPrompts``, ``TooManyGenerations``, ``TooManyStreams``
   ``GenerationInProgress``, ``GenerationNotRetryable``, ``GenerationNotSteerable``, ``ToolCallDecided``
   ``ToolError``
@@ -113,6 +113,13 @@ class ToolCallDecided(LLMStreamError):
     """This tool call has been decided otherwise."""
 
     code = "tool_call_decided"
+    status = 409
+
+
+class ConversationHeld(LLMStreamError):
+    """This conversation is under a legal hold: nothing of it may be deleted."""
+
+    code = "conversation_held"
     status = 409
 
 

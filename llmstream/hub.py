@@ -162,6 +162,11 @@ class Topic:
                 waiter.set_result(None)
 
 
+def _is_whole(rows: Sequence[Row], head: int) -> bool:
+    """Whether the rows follow ``head`` one by one. Compacted ones are left to the readers, who know what they have."""
+    return all(row.seq == seq and row.first is None for seq, row in enumerate(rows, head + 1))
+
+
 def encode_rows(
     rows: Iterable[Row], seq: int, event_id: Callable[[int], str], generation: int | None, wire: WireFormat[Any]
 ) -> Chunk:
@@ -297,7 +302,7 @@ class Hub:
 
     async def _read(self, topic: Topic, head: int) -> None:
         rows = await run_db(read_rows, topic.conversation, head, limit=_FILL_ROWS)
-        if len(rows) == _FILL_ROWS:
+        if len(rows) == _FILL_ROWS or not _is_whole(rows, head):
             heads = await run_db(read_heads, [topic.conversation])
             if found := heads.get(topic.conversation):
                 topic.jump(*found)

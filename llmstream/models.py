@@ -16,7 +16,9 @@ from .accounting import Reservation
 from .accounting import Turnstile as Turnstile
 from .accounting import UsageRecord as UsageRecord
 from .events import PUBLIC_ID_LENGTH, EventId, WireDecoder, new_public_id
+from .holds import cascade_unless_held
 from .left_response import LeftResponse as LeftResponse
+from .membership import Membership as Membership
 from .tool_call import ToolCall as ToolCall
 
 
@@ -40,7 +42,7 @@ class Conversation(models.Model):
     title = models.CharField(_("title"), max_length=200, blank=True)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        models.CASCADE,
+        cascade_unless_held,
         null=True,
         blank=True,
         related_name="llmstream_conversations",
@@ -51,6 +53,9 @@ class Conversation(models.Model):
         max_length=PUBLIC_ID_LENGTH,
         blank=True,
         help_text=_("A random id kept in the session of a visitor who is not signed in."),
+    )
+    held = models.BooleanField(
+        _("legal hold"), default=False, help_text=_("Nothing of it is deleted, compacted or erased while this is set.")
     )
     members: models.ManyToManyField[models.Model, Membership] = models.ManyToManyField(
         settings.AUTH_USER_MODEL,
@@ -69,7 +74,10 @@ class Conversation(models.Model):
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
         ordering = ("-updated_at", "-pk")
-        permissions = (("view_content", "Can read what people and models said"),)
+        permissions = (
+            ("view_content", "Can read what people and models said"),
+            ("hold_conversation", "Can set and lift a legal hold"),
+        )
         indexes = (
             models.Index(fields=("owner", "-updated_at", "-id"), name="llmstream_conv_owner"),
             models.Index(
@@ -90,33 +98,6 @@ class Conversation(models.Model):
     def last_event_id(self) -> EventId:
         """The id of the newest event, as of when this row was read."""
         return EventId(self.public_id, self.epoch, self.head)
-
-
-class Membership(models.Model):
-    """A user's right in a conversation that somebody else owns."""
-
-    class Role(models.TextChoices):
-        """What a member may do: read; read and write; everything the owner may."""
-
-        READER = "reader", _("reader")
-        WRITER = "writer", _("writer")
-        OWNER = "owner", _("owner")
-
-    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="memberships")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
-    role = models.CharField(_("role"), max_length=10, choices=Role, default=Role.WRITER)
-    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-
-    class Meta:
-        verbose_name = _("membership")
-        verbose_name_plural = _("memberships")
-        constraints = (
-            models.UniqueConstraint(fields=("conversation", "user"), name="llmstream_membership_unique"),
-            models.CheckConstraint(condition=Q(role__in=["reader", "writer", "owner"]), name="llmstream_member_role"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.user} ({self.role})"
 
 
 class Message(models.Model):
@@ -231,6 +212,7 @@ class Generation(Reservation):
     started_at = models.DateTimeField(_("started at"), null=True, editable=False)
     first_token_at = models.DateTimeField(_("first token at"), null=True, editable=False)
     ended_at = models.DateTimeField(_("ended at"), null=True, editable=False)
+    compacted_at = models.DateTimeField(_("compacted at"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("generation")
@@ -243,6 +225,9 @@ class Generation(Reservation):
                 condition=Q(status__in=["queued", "running", "waiting"]),
             ),
             models.Index(fields=("account", "created_at"), name="llmstream_gen_account"),
+            models.Index(
+                fields=("ended_at",), name="llmstream_gen_full", condition=Q(compacted_at=None, end_seq__isnull=False)
+            ),
         )
         constraints = (
             models.CheckConstraint(
@@ -264,10 +249,12 @@ class Event(models.Model):
     """One stored event: ``data`` is the whole wire object. Append-only; the log is its only writer.
 
     ``generation`` has no constraint and no index: rows are found by their position, and die with their conversation.
+    ``first_seq`` is set by compaction: the row then stands for all deltas of its part from there to ``seq``.
     """
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="events", db_index=False)
     seq = models.PositiveBigIntegerField()
+    first_seq = models.PositiveBigIntegerField(null=True)
     generation = models.ForeignKey(
         Generation, models.DO_NOTHING, null=True, related_name="+", db_index=False, db_constraint=False
     )

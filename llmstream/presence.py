@@ -15,7 +15,7 @@ from operator import attrgetter, or_
 from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from .conf import get_settings
@@ -109,12 +109,16 @@ def who(conversations: Collection[int]) -> dict[int, Attendees]:
 
 def sweep() -> None:
     """Remove the nodes that were given up, with their presences."""
-    expired = Node.objects.using(database_alias()).filter(expires_at__lt=Now())
-    if expired.exists():
+    if given_up().exists():
         with write_transaction(database_alias()):
             # Asked again under their locks: one of them may just have come back.
-            given_up = list(expired.select_for_update().values_list("pk", flat=True))
-            Node.objects.using(database_alias()).filter(pk__in=given_up).delete()
+            gone = list(given_up().select_for_update().values_list("pk", flat=True))
+            Node.objects.using(database_alias()).filter(pk__in=gone).delete()
+
+
+def given_up() -> QuerySet[Node]:
+    """Return the nodes that have not said that they live for too long."""
+    return Node.objects.using(database_alias()).filter(expires_at__lt=Now())
 
 
 class _Row(NamedTuple):

@@ -15,11 +15,11 @@ from .database import run_db
 from .events import RESET, EventId, WireEvent
 from .exceptions import NotFound
 from .formats import Body, WireFormat
-from .hub import Hub, Topic, encode_rows
-from .log.reading import read_page
+from .hub import Chunk, Hub, Topic, encode_rows
+from .log.reading import Page, read_page
 from .log.rows import Batch
 from .models import Conversation, Generation
-from .snapshot import snapshot_event
+from .snapshot import SnapshotTorn, snapshot_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ class Start:
     seq: int
     preface: tuple[tuple[WireEvent, str | None], ...] = ()
     tail: Batch | None = None
+
+    def misses(self, page: Page) -> bool:
+        """Whether the page cannot continue what a reader of this stream has, since it was compacted meanwhile."""
+        return bool(page.torn) if self.generation is None else self.generation in page.torn
 
 
 def resume(conversation: Conversation, last_event_id: str | None, generation: Generation | None = None) -> Start | None:
@@ -74,7 +78,10 @@ def _fresh(conversation: Conversation, generation: Generation | None, *, reset: 
     if generation is not None and generation.end_seq is not None:
         # Just before the end, so that the terminal event follows the snapshot.
         seq = generation.end_seq - 1
-    snapshot = snapshot_event(conversation, seq, generation)
+    try:
+        snapshot = snapshot_event(conversation, seq, generation)
+    except SnapshotTorn:
+        return restart(conversation.pk, generation.pk if generation else None, reset)
     preface: list[tuple[WireEvent, str | None]] = [(snapshot, snapshot["last_event_id"])]
     if reset:
         preface.insert(0, ({"type": RESET, "reason": reset}, None))
@@ -91,15 +98,23 @@ def _start(
     return Start(conversation.pk, conversation.public_id, conversation.epoch, pk, seq, preface)
 
 
-def _restart(conversation: int, generation: int | None) -> Start:
-    """Begin anew after the log's history was replaced under a reader."""
+def restart(conversation: int, generation: int | None, reason: str | None) -> Start:
+    """Begin anew, with a ``reset`` that gives the reason; raises NotFound when there is nothing left to read."""
     found = Conversation.objects.filter(pk=conversation).first()
     if found is None:
         raise NotFound
     followed = Generation.objects.filter(pk=generation).first() if generation else None
     if generation and followed is None:
         raise NotFound
-    return _fresh(found, followed, reset="epoch")
+    return _fresh(found, followed, reset=reason)
+
+
+class _BeginAnew(Exception):
+    """What a reader has shown is no longer the beginning of what is stored."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Reader(Generic[Body]):
@@ -125,18 +140,13 @@ class Reader(Generic[Body]):
             while not self.ended:
                 if topic.gone:
                     raise NotFound
-                if topic.epoch < epoch:
-                    # The hub has not heard of our epoch yet.
-                    topic.jump(seq, epoch)
-                if topic.epoch > epoch:
-                    start = await run_db(_restart, start.conversation, start.generation)
+                try:
+                    chunk = await self._chunk(topic, start, seq, epoch)
+                except _BeginAnew as change:
+                    start = await run_db(restart, start.conversation, start.generation, change.reason)
                     seq, epoch = start.seq, start.epoch
                     yield self._preface(start)
                     continue
-                chunk = topic.since(seq, start.generation, self._wire)
-                if chunk is None and topic.head is not None:
-                    page = await run_db(read_page, start.conversation, seq, max_bytes=get_settings().page_bytes)
-                    chunk = encode_rows(page.rows, page.seq, topic.event_id, start.generation, self._wire)
                 if chunk is not None and chunk.seq > seq:
                     seq, self.ended = chunk.seq, chunk.ended
                     if chunk.body:
@@ -149,6 +159,21 @@ class Reader(Generic[Body]):
                     yield None
         finally:
             self._hub.unfollow(topic)
+
+    async def _chunk(self, topic: Topic, start: Start, seq: int, epoch: int) -> Chunk | None:
+        """Return what follows ``seq``, from memory or the database; None while the hub does not know the head."""
+        if topic.epoch < epoch:
+            # The hub has not heard of our epoch yet.
+            topic.jump(seq, epoch)
+        if topic.epoch > epoch:
+            raise _BeginAnew("epoch")
+        chunk = topic.since(seq, start.generation, self._wire)
+        if chunk is None and topic.head is not None:
+            page = await run_db(read_page, start.conversation, seq, max_bytes=get_settings().page_bytes)
+            if start.misses(page):
+                raise _BeginAnew("expired")
+            chunk = encode_rows(page.rows, page.seq, topic.event_id, start.generation, self._wire)
+        return chunk
 
     def nudge(self) -> None:
         """Wake the reader without news."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from .events import GENERATION_START, MESSAGE_END, REASONING_DELTA, TEXT_DELTA, USAGE, EventId
+from .events import GENERATION_START, MESSAGE_END, PART_KINDS, REASONING_DELTA, TEXT_DELTA, USAGE, EventId
 from .exceptions import ProviderError, codes_of, message_of
 from .log.rows import database_alias
 from .models import Conversation, Event, Generation, Message
@@ -29,15 +29,21 @@ def record(conversation: Conversation, generation: Generation) -> Iterator[Recor
     events = Event.objects.using(database_alias()).filter(conversation=conversation).order_by("seq")
     if generation.end_seq is not None:
         events = events.filter(seq__lte=generation.end_seq)
-    fields = "seq", "generation", "data", "created_at"
+    fields = "seq", "first_seq", "generation", "data", "created_at"
     seq, start, more = generation.first_seq - 1, None, True
+    said: dict[int, int] = {}
     while more:
         rows = list(events.filter(seq__gt=seq).values_list(*fields)[:_PER_QUERY])
         more = len(rows) == _PER_QUERY
-        for seq, owner, data, created_at in rows:
+        for seq, first, owner, data, created_at in rows:
             if owner != generation.pk:
                 continue
             start = start or created_at
+            if data["type"] in PART_KINDS:
+                data = _unsaid(data, first, said)
+                said[seq] = len(data["delta"])
+            else:
+                said.clear()
             yield {
                 "id": str(EventId(conversation.public_id, conversation.epoch, seq)),
                 "seq": seq,
@@ -45,6 +51,12 @@ def record(conversation: Conversation, generation: Generation) -> Iterator[Recor
                 "created_at": created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                 "event": data,
             }
+
+
+def _unsaid(event: Any, first: int | None, said: Mapping[int, int]) -> Any:
+    """Return a delta without the text of those before it that compaction has joined with it between two queries."""
+    known = sum(length for seq, length in said.items() if first is not None and seq >= first)
+    return {**event, "delta": event["delta"][known:]} if known else event
 
 
 def script_of(records: Iterable[Mapping[str, Any]]) -> list[Any]:

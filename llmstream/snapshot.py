@@ -16,9 +16,14 @@ from .answer import Answer, is_waiting
 from .branches import leaf_as_of
 from .conf import get_settings
 from .events import SNAPSHOT, EventId, WireEvent
-from .exceptions import message_of
+from .exceptions import NotFound, message_of
 from .log.reading import read_rows
+from .log.rows import database_alias
 from .models import Conversation, Generation, Message
+
+
+class SnapshotTorn(Exception):
+    """An answer of that position has ended and been compacted since: the state is that of the end, or none."""
 
 
 def conversation_object(conversation: Conversation) -> dict[str, Any]:
@@ -87,9 +92,21 @@ def state(conversation: Conversation, until: int | None = None, generation: Gene
 
     ``leaf`` is the message that ends the branch on show. Running messages carry their text so far. With ``generation``
     only that one, its prompt and its answer are there. When there are more messages than the site's limit the newest
-    are kept, and as many up to ``leaf``; ``truncated`` is true then.
+    are kept, and as many up to ``leaf``; ``truncated`` is true then. Raises SnapshotTorn for an ``until`` that has
+    become unreadable, and NotFound when the conversation is gone.
     """
-    seq = conversation.head if until is None else min(until, conversation.head)
+    try:
+        return _state(conversation, conversation.head if until is None else min(until, conversation.head), generation)
+    except SnapshotTorn:
+        if until is not None:
+            raise
+    found = Conversation.objects.using(database_alias()).filter(pk=conversation.pk).first()
+    if found is None:
+        raise NotFound
+    return state(found, None, generation)
+
+
+def _state(conversation: Conversation, seq: int, generation: Generation | None) -> dict[str, Any]:
     leaf = 0 if generation else leaf_as_of(conversation, seq)
     messages, truncated = _kept(_messages(conversation, seq, generation), leaf)
     newest = messages[-1].public_id if messages else None
@@ -148,7 +165,10 @@ def _answer_as_of(message: Message, seq: int, generation: Generation | None) -> 
     # A message settled by the very next event has all its parts already.
     if generation is None or (message.end_seq is not None and message.end_seq <= seq + 1):
         return None
-    return Answer.from_rows(read_rows(message.conversation_id, message.first_seq, until=seq), generation.pk)
+    rows = read_rows(message.conversation_id, message.first_seq, until=seq)
+    if any(row.seq > seq and row.generation == generation.pk for row in rows):
+        raise SnapshotTorn
+    return Answer.from_rows(rows, generation.pk)
 
 
 def _message_as_of(message: Message, seq: int, generation: Generation | None, answer: Answer | None) -> dict[str, Any]:

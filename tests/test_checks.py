@@ -49,6 +49,8 @@ def test_the_test_database_is_sound() -> None:
         ({"MODELS": {"m": {**PARROT, "TOOLS": ["tests.tools.site.add", "tests.tools.site.add"]}}}, ["E007"]),
         ({"MODELS": {"m": PARROT}, "DEFAULT_MODEL": "n"}, ["E003"]),
         ({"MODELS": {"m": PARROT}, "BUSY": "wait"}, ["E004"]),
+        ({"MODELS": {"m": PARROT}, "RETENTION_ACTION": "Strip"}, ["E004"]),
+        ({"MODELS": {"m": PARROT}, "RETENTION_POLICY": "nothing.there"}, ["E002"]),
         ({"MODELS": {"m": PARROT}, "LEASE": 2.9}, ["E005"]),
         ({"MODELS": {"m": PARROT}, "LEASE": 3.0}, []),
         ({}, ["W001"]),

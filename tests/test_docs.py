@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
 from django.test import Client, override_settings
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from llmstream import checks, events, exceptions
@@ -64,6 +66,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],
         "providers.md": ["LLMSTREAM", *SERVICES, "RECOVERY", "class LastTurns", "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
+        "retention.md": ["def due"],
         "settings.md": ["class StaffStart", "@receiver"],
         "usage.md": ["usage_of", "LIMITS", "class Plans"],
         "tools.md": ["def stocktake", "def librarian"],
@@ -230,6 +233,24 @@ def test_the_example_query_finds_readings() -> None:
     ann.force_login(staff("view_conversation", "view_content", name="ann"))
     ann.get(f"{ADMIN}conversation/{sent.conversation.pk}/change/")
     assert [entry.change_message for entry in readings] == ["Read the transcript."]
+
+
+@pytest.mark.django_db
+def test_the_example_policy_says_what_is_due(django_user_model: Any) -> None:
+    due = snippet("docs/retention.md", "def due")["due"]
+    ann, now = django_user_model.objects.create(username="ann"), timezone.now()
+    found = []
+    for owner, days in ((None, 8), (ann, 8), (ann, 366)):
+        found.append(Conversation.objects.create(owner=owner))
+        Conversation.objects.filter(pk=found[-1].pk).update(updated_at=now - timedelta(days=days))
+    assert set(due(Conversation.objects.all(), now)) == {found[0], found[2]}
+
+
+@pytest.mark.django_db
+def test_the_commands_of_retention_run(django_user_model: Any) -> None:
+    django_user_model.objects.create(username="ann")
+    for command in commands("docs/retention.md", "python manage.py"):
+        call_command(*command[2:], stdout=StringIO())
 
 
 async def test_the_example_script_is_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

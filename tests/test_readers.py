@@ -295,13 +295,13 @@ async def test_a_reader_ahead_of_the_hub_s_epoch_does_not_loop(hub: Hub, monkeyp
     assert start is not None
     restarts = 0
 
-    def counted(conversation: int, generation: int | None) -> Start:
+    def counted(conversation: int, generation: int | None, reason: str) -> Start:
         nonlocal restarts
         restarts += 1
-        return restart(conversation, generation)
+        return restart(conversation, generation, reason)
 
-    restart = readers._restart
-    monkeypatch.setattr(readers, "_restart", counted)
+    restart = readers.restart
+    monkeypatch.setattr(readers, "restart", counted)
     async with aclosing(reader(hub, start).chunks()) as chunks:
         with pytest.raises(TimeoutError):
             await collect_for(chunks, 0.3)

@@ -26,6 +26,7 @@ from .base import LIST_LIMIT, LargeTableAdmin, used
 from .content import log_read, log_read_rows, log_search, may_read
 from .downloads import download
 from .filters import AnswersModelFilter, AnswersStatusFilter, ConversationCostFilter, OwnerFilter
+from .retention import COMPACT, PRUNE, upkeep_action
 from .search import newest_saying
 
 TRANSCRIPT_PAGE = 100
@@ -62,11 +63,12 @@ class ConversationAdmin(LargeTableAdmin):
         OwnerFilter,
         ("created_at", admin.DateFieldListFilter),
         ConversationCostFilter,
+        "held",
     )
     list_select_related = ("owner",)
     search_fields = ("title",)
     fieldsets = (
-        (None, {"fields": ("title", "owner", "taking_part", "usage", "related")}),
+        (None, {"fields": ("title", "held", "owner", "taking_part", "usage", "related")}),
         (
             _("Details"),
             {
@@ -79,7 +81,12 @@ class ConversationAdmin(LargeTableAdmin):
         *("owner", "taking_part", "usage", "related"),
         *("public_id", "anonymous_id", "model", "head", "epoch", "created_at", "updated_at"),
     )
-    actions = tuple(_exporting(name) for name in FORMATS)
+    actions = (*(_exporting(name) for name in FORMATS), upkeep_action(COMPACT), upkeep_action(PRUNE))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """With the legal hold for those who may not set it."""
+        may_hold = request.user.has_perm("llmstream.hold_conversation")
+        return self.readonly_fields if may_hold else ("held", *self.readonly_fields)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With the figures of the list; the database works them out for the rows of a page only."""
@@ -203,7 +210,13 @@ class ConversationAdmin(LargeTableAdmin):
             number = model._default_manager.filter(conversation__in=conversations).count()
             counts[str(model._meta.verbose_name_plural)] = number
         allowed = self.has_delete_permission(request)
-        return names, counts, set() if allowed else {str(self.opts.verbose_name)}, []
+        held: list[str] = [
+            format_html(_t("{}, under a legal hold"), self._deletable(item)) for item in conversations if item.held
+        ]
+        return names, counts, set() if allowed else {str(self.opts.verbose_name)}, held
+
+    def _held(self, conversation: Conversation) -> str:
+        return format_html(_t("{}, under a legal hold"), self._deletable(conversation))
 
     def _deletable(self, conversation: Conversation) -> str:
         return format_html('<a href="{}">{}</a>', self.url("change", quote(conversation.pk)), conversation)

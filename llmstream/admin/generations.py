@@ -75,7 +75,7 @@ class GenerationAdmin(FiguresAdmin):
                 "classes": ("collapse",),
                 "fields": (
                     *("public_id", "finish_reason", "started_at", "first_token_at", "ended_at", "stop_requested_at"),
-                    *("fence", "lease_expires_at", "provider_response_id"),
+                    *("compacted_at", "fence", "lease_expires_at", "provider_response_id"),
                 ),
             },
         ),

@@ -6,7 +6,7 @@ one transaction. So there is exactly one terminal event, and nothing of the gene
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +20,7 @@ from ..answer import Answer, plain_text
 from ..conf import Rates, get_settings
 from ..events import MESSAGE_END, PART_KINDS, USAGE, WireEvent, text_checksum
 from ..exceptions import (
+    ConversationHeld,
     LimitReached,
     LLMStreamError,
     NotFound,
@@ -154,12 +155,23 @@ def settle(conversation: int) -> None:
 
 
 def delete_conversation(conversation: Conversation) -> None:
-    """Stop what runs in a conversation and delete all of it but the ledger; raises NotFound when it is gone."""
+    """Stop what runs in a conversation and delete all of it but the ledger.
+
+    Raises NotFound when it is gone, and ConversationHeld under a legal hold.
+    """
+    check_not_held([conversation.pk])
     for generation in active_generations(conversation):
         stop(generation.pk)
     # Under its lock: rows added meanwhile would keep it from being deleted, or lock each other out.
     with locked(conversation.pk) as log:
+        check_not_held([conversation.pk])
         log.conversation.delete()
+
+
+def check_not_held(conversations: Iterable[int]) -> None:
+    """Raise ConversationHeld when one of the conversations is under a legal hold."""
+    if Conversation.objects.using(database_alias()).filter(pk__in=list(conversations), held=True).exists():
+        raise ConversationHeld
 
 
 def free_queues(conversations: Sequence[int] | None, limit: int | None = None) -> list[int]:

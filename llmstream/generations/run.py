@@ -10,7 +10,6 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from django.db import DatabaseError
 from django.utils import timezone
@@ -253,11 +252,11 @@ class Run:
 
     async def _suspend(self, calls: ToolCalls, pending: Sequence[Call]) -> None:
         expires_at, (*others, last) = calls.requests(pending)
-        waits = partial(suspend, self.claim.generation, [call.id for call in pending], expires_at)
-        self._finishing = True
+        self._finishing, ids = True, [call.id for call in pending]
         for event in others:
             self._lane.append(event)
-        await self._lane.end(last, lambda _: waits(first_token_at=self._ending.first_token_at))
+        since = self._ending.first_token_at
+        await self._lane.end(last, lambda _: suspend(self.claim.generation, ids, expires_at, first_token_at=since))
         self._suspended = True
 
     async def _take_steers(self) -> None:

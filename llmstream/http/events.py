@@ -21,7 +21,7 @@ from ..hub import Topic
 from ..log.reading import Page, read_page
 from ..lookup import find_conversation, find_generation
 from ..permissions import get_policy
-from ..readers import Start, resume
+from ..readers import Start, restart, resume
 from . import sse
 from .endpoint import Endpoint, json_response
 from .places import Places
@@ -53,9 +53,10 @@ class ConversationEvents(EventStreamEndpoint):
         wait = _wait(request)
         start, access = await self.work(_resume_conversation, conversation)
         if start.preface:
-            events = [event if event_id is None else {"id": event_id, **event} for event, event_id in start.preface]
-            return _events_response(start, events, Page((), start.seq, False))
+            return _preface_response(start)
         page = await _next_page(start, access, wait if isinstance(request, ASGIRequest) else 0.0)
+        if start.misses(page):
+            return _preface_response(await run_db(restart, start.conversation, None, "expired"))
         events = [{"id": _event_id(start, row.seq), **orjson.loads(row.data)} for row in page.rows]
         return _events_response(start, events, page)
 
@@ -133,6 +134,11 @@ async def _page(start: Start) -> Page:
 
 def _event_id(start: Start, seq: int) -> str:
     return str(EventId(start.public_id, start.epoch, seq))
+
+
+def _preface_response(start: Start) -> HttpResponse:
+    events = [event if event_id is None else {"id": event_id, **event} for event, event_id in start.preface]
+    return _events_response(start, events, Page((), start.seq, False))
 
 
 def _events_response(start: Start, events: list[dict[str, Any]], page: Page) -> HttpResponse:

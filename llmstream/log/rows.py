@@ -26,12 +26,20 @@ class Draft(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An event at its position; ``data`` is the encoded wire object."""
+    """An event at its position; ``data`` is the encoded wire object.
+
+    ``first`` is set for a row that stands for several deltas: the position of the earliest of them.
+    """
 
     seq: int
     type: str
     generation: int | None
     data: bytes
+    first: int | None = None
+
+    def is_torn(self, after: int) -> bool:
+        """Whether somebody who has read up to ``after`` has part of this row already, and cannot tell which."""
+        return self.first is not None and self.first <= after < self.seq
 
 
 class Batch(NamedTuple):
@@ -81,4 +89,5 @@ def _join(run: list[Row]) -> Row:
     if len(run) == 1:
         return run[0]
     events = [orjson.loads(row.data) for row in run]
-    return run[-1]._replace(data=encode({**events[-1], "delta": "".join(event["delta"] for event in events)}))
+    data = encode({**events[-1], "delta": "".join(event["delta"] for event in events)})
+    return run[-1]._replace(data=data, first=run[0].first or run[0].seq)

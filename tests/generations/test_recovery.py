@@ -377,7 +377,8 @@ async def test_a_prompt_that_can_never_be_claimed_ends_as_failed(
             sent = await run_db(lambda: send(conversation().pk, Prompt("Hi"), run=False))
             engine.await_turn(sent.conversation.pk)
             generation = await ended(sent.generation)
-    assert (generation.status, generation.error_code, len(tries)) == ("failed", "error", 5)
+    assert (generation.status, generation.error_code) == ("failed", "error")
+    assert len(tries) in (5, 6), "two looks may coincide, not more"
 
 
 async def test_a_provider_that_does_not_close_its_stream_holds_nothing_up(
