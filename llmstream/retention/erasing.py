@@ -97,7 +97,7 @@ def _at_rest(conversation: int, override_hold: bool, work: Callable[[LogTransact
 def _anonymise_usage(user: Any) -> int:
     changed = 0
     while pks := list(_rows(UsageRecord, user).values_list("pk", flat=True)[:_USAGE_ROWS]):
-        changed += UsageRecord.objects.using(database_alias()).filter(pk__in=pks).update(user=None)
+        changed += UsageRecord.objects.using(database_alias()).filter(pk__in=pks).update(user=None, account="")
     return changed
 
 

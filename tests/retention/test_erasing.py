@@ -27,6 +27,7 @@ from llmstream.models import (
     ToolCall,
     UsageRecord,
 )
+from llmstream.quotas import account_of
 from llmstream.readers import resume
 from llmstream.retention.erasing import erase, find
 from llmstream.retention.tombstones import TOMBSTONE
@@ -113,6 +114,7 @@ def test_nothing_of_an_erased_person_is_left() -> None:
     assert traces(shared) == []
     assert not Message.objects.filter(author=bob).exists()
     assert not UsageRecord.objects.filter(user=bob).exists()
+    assert not UsageRecord.objects.filter(account=account_of(Conversation(owner=bob))).exists()
     assert UsageRecord.objects.filter(conversation=None).count() == 1
     # What ran was stopped, and what is not bob's is as it was.
     assert Generation.objects.get(pk=sent.generation.pk).status == "stopped"
