@@ -22,7 +22,8 @@ PARALLEL = ("-n", str(1 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile")
 # those of the live tests that Django itself decides. What is left out is about processes, browsers and services.
 NEWEST = (
     *(str(file.relative_to(ROOT)) for file in sorted(ROOT.glob("tests/test_*.py"))),
-    *(f"tests/{name}" for name in ("admin", "brokers", "generations", "http", "log", "runners", "tools", "websocket")),
+    *(f"tests/{name}" for name in ("admin", "brokers", "generations", "http", "log", "retention")),
+    *(f"tests/{name}" for name in ("runners", "tools", "websocket")),
     *("tests/widget", "tests/demo/test_pages.py", "tests/demo/test_admin.py"),
     *(f"tests/live/test_{name}.py" for name in ("quickstart", "tasks", "traps")),
 )

@@ -8,11 +8,17 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Field
 from django.http import HttpRequest
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
+from ..accounting import Amount
 from ..conf import get_settings
 from ..models import Price
 from .base import LargeTableAdmin
+
+#: What counts where a price is left empty.
+_INSTEAD = {"cached": _("As other input when empty."), "reasoning": _("As other output when empty.")}
 
 
 @admin.register(Price)
@@ -24,9 +30,14 @@ class PriceAdmin(LargeTableAdmin):
     actions: Any = None
 
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        """Offer the site's models."""
+        """Offer the site's models, and say what the numbers are."""
         if db_field.name == "model":
-            return forms.ChoiceField(choices=[(key, key) for key in get_settings().models], label=db_field.verbose_name)
+            choices = [(key, key) for key in get_settings().models]
+            return forms.ChoiceField(choices=choices, label=capfirst(db_field.verbose_name))
+        if isinstance(db_field, Amount):
+            per_million = _t("Per million tokens, in %s.") % get_settings().currency
+            unless = _INSTEAD.get(db_field.name, "")
+            kwargs["help_text"] = f"{per_million} {unless}".strip()
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
