@@ -34,7 +34,8 @@ _CLIENT_ID_LENGTH = 128
 def send(requester: Requester, engine: Engine, conversation: str, fields: Fields, *, client_id: str = "") -> Sent:
     """Add a message and have its answer begin on ``engine``.
 
-    ``fields`` are content, client_id, model, busy, and parent or edits; ``client_id`` stands in for a missing one.
+    ``fields`` are content, attachments, client_id, model, busy, and parent or edits; ``client_id`` stands in for a
+    missing one. Raises what ``prompts.send`` raises.
     """
     found = find_conversation(requester, conversation)
     get_policy().check_write(requester, found)
@@ -130,9 +131,9 @@ def _writable(requester: Requester, public_id: str) -> Generation:
     return generation
 
 
-def _content(fields: Fields) -> str:
+def _content(fields: Fields, *, needed: bool = True) -> str:
     content = fields.text("content", limit=get_settings().max_prompt_chars)
-    if not content.strip():
+    if needed and not content.strip():
         raise InvalidRequest("content must not be empty.")
     return content
 
@@ -145,12 +146,15 @@ def _client_id(fields: Fields, instead: str) -> str:
 
 
 def _prompt(requester: Requester, fields: Fields, client_id: str) -> Prompt:
+    attachments = fields.texts("attachments", most=get_settings().max_attachments)
     return Prompt(
-        content=_content(fields),
+        content=_content(fields, needed=not attachments),
         client_id=_client_id(fields, client_id),
         author=requester.user_or_none,
         model=fields.text("model", limit=100),
         busy=fields.text("busy", limit=20, choices=BUSY_POLICIES),
         parent=fields.text("parent", limit=PUBLIC_ID_LENGTH),
         edits=fields.text("edits", limit=PUBLIC_ID_LENGTH),
+        attachments=attachments,
+        anonymous_id=requester.anonymous_id,
     )

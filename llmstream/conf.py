@@ -80,6 +80,8 @@ class ModelSettings:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     #: Dotted paths of the tools that the model may ask for.
     tools: Sequence[str] = ()
+    #: Content types of the attachments that it is sent, such as ``image/*``; of others it is told by name.
+    attachments: Sequence[str] = ()
     #: Tokens of its history that the model is sent at most; 0 for all of it.
     context_tokens: int = 0
     #: ``ContextPolicy`` that chooses what is sent, the class or its dotted path, and its keyword arguments.
@@ -217,6 +219,25 @@ class Settings:
     #: Dotted path of the function that says which conversations are not to be kept.
     retention_policy: str = "llmstream.retention.policy.unused"
 
+    #: Content types that may be attached beside those that models take; none of both, and nothing may be attached.
+    attachments: Sequence[str] = ()
+    #: Alias in ``STORAGES`` of the storage that keeps attachments.
+    attachment_storage: str = "default"
+    #: Largest attachment, attachments of one message, and those that one user has uploaded and not sent yet.
+    max_attachment_bytes: int = 10_485_760
+    max_attachments: int = 10
+    max_unsent_attachments: int = 50
+    #: Attachments that one model call is sent at most, the newest first; of the others the model is told by name.
+    max_context_file_bytes: int = 14_000_000
+    #: How long an attachment that was not sent is kept at least.
+    unsent_attachment_age: float = 86_400.0
+
+    @property
+    def attachable(self) -> tuple[str, ...]:
+        """The content types that may be attached."""
+        named = (self.attachments, *(model.attachments for model in self.models.values()))
+        return tuple(dict.fromkeys(pattern for patterns in named for pattern in patterns))
+
     def model(self, key: str = "") -> tuple[str, ModelSettings] | None:
         """Return the key and entry of a model, of the default one when ``key`` is empty, or None."""
         key = key or self.default_model or next(iter(self.models), "")
@@ -235,6 +256,8 @@ def _model_settings(key: str, entry: Mapping[str, Any]) -> ModelSettings:
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['RECOVERY'] is a list of: {', '.join(RECOVERIES)}.")
     if isinstance(entry.get("TOOLS"), str):
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['TOOLS'] must be a list of dotted paths.")
+    if isinstance(entry.get("ATTACHMENTS"), str):
+        raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['ATTACHMENTS'] must be a list of content types.")
     if not isinstance(entry.get("CONTEXT_TOKENS", 0), int) or entry.get("CONTEXT_TOKENS", 0) < 0:
         raise ImproperlyConfigured(f"LLMSTREAM['MODELS'][{key!r}]['CONTEXT_TOKENS'] must be a number of tokens.")
     values = {known[name]: value for name, value in entry.items()}
@@ -281,6 +304,8 @@ def get_settings() -> Settings:
         if isinstance(field_.default, int | float) and not isinstance(values.get(field_.name, 0), int | float):
             raise ImproperlyConfigured(f"LLMSTREAM[{field_.name.upper()!r}] must be a number.")
     values["limits"] = _limits(given.get("LIMITS", {}))
+    if isinstance(given.get("ATTACHMENTS"), str):
+        raise ImproperlyConfigured("LLMSTREAM['ATTACHMENTS'] must be a list of content types.")
     values["models"] = {key: _model_settings(key, entry) for key, entry in given.get("MODELS", {}).items()}
     return Settings(**values)
 

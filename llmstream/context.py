@@ -13,6 +13,7 @@ import orjson
 from django.core.signals import setting_changed
 
 from .conf import ModelSettings, import_setting
+from .context_files import with_files
 from .providers.base import ChatMessage, ProviderRequest
 
 #: Says how many tokens a text takes.
@@ -70,7 +71,9 @@ class NewestTurns(ContextPolicy):
 
     def _cost(self, turns: Sequence[ChatMessage]) -> int:
         return sum(
-            self._count(turn.content) + sum(self._count(call.name + call.arguments) for call in turn.tool_calls)
+            self._count(turn.content)
+            + sum(self._count(call.name + call.arguments) for call in turn.tool_calls)
+            + sum(file.tokens for file in turn.files)
             for turn in turns
         )
 
@@ -81,7 +84,8 @@ async def fitted(request: ProviderRequest, key: str, model: ModelSettings) -> tu
     if (policy := _policies().get(key)) is None:
         policy = await asyncio.to_thread(_build, key, model)
     messages = await policy.fit(request, model.context_tokens)
-    return replace(request, messages=messages), max(0, len(request.messages) - len(messages))
+    sent = replace(request, messages=await with_files(messages))
+    return sent, max(0, len(request.messages) - len(messages))
 
 
 def _steps(messages: Sequence[ChatMessage]) -> tuple[Sequence[ChatMessage], list[list[ChatMessage]]]:

@@ -4,7 +4,8 @@
   ``InvalidRequest``, ``NotAuthenticated``, ``PermissionDenied``, ``NotFound``, ``TooLarge``, ``Overloaded``,
   ``StreamingUnavailable``, ``ConversationHeld``
   ``BudgetExceeded``, ``TooManyTokens``, ``TooManyPrompts``, ``TooManyGenerations``, ``TooManyStreams``
-  ``GenerationInProgress``, ``GenerationNotRetryable``, ``GenerationNotSteerable``, ``ToolCallDecided``
+  ``GenerationInProgress``, ``GenerationNotRetryable``, ``GenerationNotSteerable``, ``ToolCallDecided``,
+  ``AttachmentSent``
   ``ToolError``
     ``ToolTimeout``, ``ToolDenied``, ``ToolExpired``, ``ToolUnknown``, ``ToolInvalidInput``, ``ToolInterrupted``
   ``LeaseLost``, ``LimitReached``
@@ -20,6 +21,14 @@ from __future__ import annotations
 from .base_error import LLMStreamError as LLMStreamError
 from .base_error import codes_of as codes_of
 from .base_error import message_of as message_of
+from .provider_errors import ProviderContextExceeded as ProviderContextExceeded
+from .provider_errors import ProviderError as ProviderError
+from .provider_errors import ProviderMalformed as ProviderMalformed
+from .provider_errors import ProviderRateLimited as ProviderRateLimited
+from .provider_errors import ProviderRejected as ProviderRejected
+from .provider_errors import ProviderTimeout as ProviderTimeout
+from .provider_errors import ProviderTruncated as ProviderTruncated
+from .provider_errors import ProviderUnavailable as ProviderUnavailable
 
 
 class InvalidRequest(LLMStreamError):
@@ -101,6 +110,19 @@ class NoSuchUser(InvalidRequest):
     """There is no such user."""
 
     code = "no_such_user"
+
+
+class NoSuchAttachment(InvalidRequest):
+    """There is no such attachment of yours in this conversation, or it was sent before."""
+
+    code = "no_such_attachment"
+
+
+class AttachmentSent(LLMStreamError):
+    """This attachment was sent; it stays with its message."""
+
+    code = "attachment_sent"
+    status = 409
 
 
 class NoSuchToolCall(NotFound):
@@ -292,59 +314,3 @@ class LimitReached(LLMStreamError):
     def __init__(self, reason: str = "") -> None:
         super().__init__()
         self.reason = reason
-
-
-class ProviderError(LLMStreamError):
-    """The model's service failed."""
-
-    code = "provider_error"
-    status = 502
-
-
-class ProviderTimeout(ProviderError):
-    """The model's service fell silent."""
-
-    code = "provider_timeout"
-    status = 504
-    temporary = True
-
-
-class ProviderRateLimited(ProviderError):
-    """The model's service asks to wait."""
-
-    code = "provider_rate_limited"
-    status = 429
-    temporary = True
-
-
-class ProviderRejected(ProviderError):
-    """The model's service refused the request."""
-
-    code = "provider_rejected"
-
-
-class ProviderContextExceeded(ProviderRejected):
-    """The conversation is too long for the model."""
-
-    code = "provider_context_exceeded"
-
-
-class ProviderUnavailable(ProviderError):
-    """The model's service cannot be reached or is failing."""
-
-    code = "provider_unavailable"
-    status = 503
-    temporary = True
-
-
-class ProviderTruncated(ProviderError):
-    """The model's service ended the answer without finishing it."""
-
-    code = "provider_truncated"
-    temporary = True
-
-
-class ProviderMalformed(ProviderError):
-    """The model's service sent something that cannot be read."""
-
-    code = "provider_malformed"

@@ -44,7 +44,9 @@ def export(conversations: Sequence[int], kind: Format) -> Iterator[str]:
 
 def _jsonl(conversation: Conversation, turns: Sequence[Turn]) -> str:
     branch = [
-        {"role": turn.message.role, "content": turn.text} for turn in chosen_branch(conversation, turns) if turn.text
+        {"role": turn.message.role, "content": turn.written}
+        for turn in chosen_branch(conversation, turns)
+        if turn.written
     ]
     line = {"messages": branch, "metadata": {"conversation": conversation.public_id}}
     return orjson.dumps(line).decode() + "\n" if branch else ""
@@ -59,7 +61,7 @@ def _csv(conversation: Conversation, turns: Sequence[Turn]) -> str:
         cells = (
             *(conversation.public_id, conversation.title, message.public_id),
             known.get(message.parent_id, "") if message.parent_id else "",
-            *(message.role, message.status, message.author or "", message.created_at.isoformat(), turn.text),
+            *(message.role, message.status, message.author or "", message.created_at.isoformat(), turn.written),
         )
         write([_cell(str(cell)) for cell in cells])
     return buffer.getvalue()
@@ -71,7 +73,7 @@ def _markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
     for turn in chosen_branch(conversation, turns):
         name = turn.message.get_role_display().capitalize()
         state = "" if turn.message.status == turn.message.Status.COMPLETED else f", {turn.message.get_status_display()}"
-        sections.append(f"## {name}, {turn.message.created_at:%Y-%m-%d %H:%M:%S}{state}\n\n{turn.text}\n")
+        sections.append(f"## {name}, {turn.message.created_at:%Y-%m-%d %H:%M:%S}{state}\n\n{turn.written}\n")
     return "\n".join(sections) + "\n"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from .exceptions import InvalidRequest, MalformedJSON, TooLarge
+from .exceptions import InvalidRequest, LimitExceeded, MalformedJSON, TooLarge
 
 
 class Fields:
@@ -38,6 +38,19 @@ class Fields:
         if choices and value not in choices:
             raise InvalidRequest(f"{name} must be one of: {', '.join(choices)}.")
         return value
+
+    def texts(self, name: str, *, most: int) -> tuple[str, ...]:
+        """Return a list of different strings, empty when absent; raises InvalidRequest or LimitExceeded."""
+        value = self._data.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise InvalidRequest(f"{name} must be a list of strings.")
+        if len(set(value)) != len(value):
+            raise InvalidRequest(f"{name} must not name anything twice.")
+        if len(value) > most:
+            raise LimitExceeded(f"{name} may have at most {most} entries.")
+        return tuple(value)
 
     def __contains__(self, name: str) -> bool:
         return name in self._data

@@ -15,6 +15,7 @@ from .accounting import Price as Price
 from .accounting import Reservation
 from .accounting import Turnstile as Turnstile
 from .accounting import UsageRecord as UsageRecord
+from .attachment import Attachment as Attachment
 from .events import PUBLIC_ID_LENGTH, EventId, WireDecoder, new_public_id
 from .holds import cascade_unless_held
 from .left_response import LeftResponse as LeftResponse

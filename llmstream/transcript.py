@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from django.db.models import Prefetch
 
 from .answer import Answer, plain_text
+from .attachments import FILE
 from .branches import on_show
 from .log.reading import read_rows
 from .log.rows import database_alias
@@ -29,6 +30,12 @@ class Turn(NamedTuple):
     def text(self) -> str:
         """The plain text."""
         return plain_text(self.parts)
+
+    @property
+    def written(self) -> str:
+        """The plain text, and the names of the files that are attached."""
+        names = (f"[Attached file: {part['name']}]" for part in self.parts if part["type"] == FILE)
+        return "\n\n".join(filter(None, (self.text, *names)))
 
 
 @dataclass(frozen=True, slots=True)

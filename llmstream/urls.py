@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from .http.attachments import AttachmentDetail, AttachmentList
 from .http.conversations import ConversationDetail, ConversationList
 from .http.events import ConversationEvents, GenerationEvents
 from .http.generations import Retry, Steer, Stop, ToolCall
@@ -16,6 +17,8 @@ urlpatterns = [
     path("conversations/", ConversationList.as_view(), name="conversations"),
     path("conversations/<str:conversation>/", ConversationDetail.as_view(), name="conversation"),
     path("conversations/<str:conversation>/messages/", Messages.as_view(), name="messages"),
+    path("conversations/<str:conversation>/attachments/", AttachmentList.as_view(), name="attachments"),
+    path("attachments/<str:attachment>/", AttachmentDetail.as_view(), name="attachment"),
     path("conversations/<str:conversation>/members/", MemberList.as_view(), name="members"),
     path("conversations/<str:conversation>/members/<str:user>/", MemberDetail.as_view(), name="member"),
     path("conversations/<str:conversation>/events/", ConversationEvents.as_view(), name="conversation-events"),

@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from .attachments import FILE
 from .branches import path_to
+from .file_types import INLINE
 from .models import Generation, Message
 
 _ENDINGS = {
@@ -65,6 +67,8 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
     if part["type"] == "tool":
         output = part["error"]["message"] if part.get("error") else part.get("output", "")
         return {**part, "input": _readable(part["input"]), "output": _readable(output)}
+    if part["type"] == FILE:
+        return {**part, "inline": part["content_type"] in INLINE}
     return {**part, "data": _readable(part["data"])} if part["type"] == "data" else part
 
 

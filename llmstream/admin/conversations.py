@@ -12,7 +12,9 @@ from django.contrib.auth import get_user_model
 from django.db.models import Count, DecimalField, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +22,8 @@ from django.utils.translation import gettext_lazy as _
 from ..exceptions import NotFound
 from ..export import FORMATS, export
 from ..generations.endings import delete_conversation
-from ..models import Conversation, Event, Generation, Message, UsageRecord
+from ..http.files import file_response
+from ..models import Attachment, Conversation, Event, Generation, Message, UsageRecord
 from ..transcript import BranchEnd, BranchStart, Turn, read_turns, with_branches
 from .base import LIST_LIMIT, LargeTableAdmin, used
 from .content import log_read, log_read_rows, log_search, may_read
@@ -168,6 +171,24 @@ class ConversationAdmin(LargeTableAdmin):
             context["transcript"] = self._transcript(request, object_id)
         return super().change_view(request, object_id, form_url, context)
 
+    def get_urls(self) -> list[URLPattern]:
+        """With the files of the transcripts."""
+        view = self.admin_site.admin_view(self.attachment_view)
+        return [
+            path("attachments/<str:attachment>/", view, name="llmstream_conversation_attachment"),
+            *super().get_urls(),
+        ]
+
+    def attachment_view(self, request: HttpRequest, attachment: str) -> HttpResponseBase:
+        """A file that was sent in a conversation."""
+        row = get_object_or_404(Attachment, public_id=attachment, message__isnull=False)
+        found = self.readable_object(request, str(row.conversation_id))
+        log_read(request, [found], _t("Read the attachment %s.") % row.name)
+        try:
+            return file_response(request, row)
+        except NotFound:
+            raise Http404 from None
+
     def _transcript(self, request: HttpRequest, object_id: str) -> dict[str, Any] | None:
         conversation = self.get_object(request, object_id)
         if conversation is None or not self.has_view_permission(request, conversation):
@@ -206,7 +227,7 @@ class ConversationAdmin(LargeTableAdmin):
         conversations = list(objs)
         names = [format_html("{}: {}", model_ngettext(item, 1), self._deletable(item)) for item in conversations]
         counts = {str(self.opts.verbose_name_plural): len(conversations)}
-        for model in (Message, Generation, Event):
+        for model in (Message, Generation, Event, Attachment):
             number = model._default_manager.filter(conversation__in=conversations).count()
             counts[str(model._meta.verbose_name_plural)] = number
         allowed = self.has_delete_permission(request)

@@ -94,6 +94,6 @@ class MessageAdmin(ReadOnlyAdmin):
     def content(self, obj: Message) -> SafeString | str:
         """The parts, as they were stored."""
         parts = current_parts(obj, obj.generations.order_by("pk").last())
-        rows = ((part["type"], part.get("text", "")) for part in parts)
+        rows = ((part["type"], part.get("text", part.get("name", ""))) for part in parts)
         shown = format_html_join("", '<p class="llmstream-part">{}</p><div class="llmstream-text">{}</div>', rows)
         return format_html('<div class="llmstream-content">{}</div>', shown) if parts else "-"

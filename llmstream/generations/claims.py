@@ -27,6 +27,7 @@ from ..signals import generation_started
 from ..statements import messages_until
 from .admission import Grant, is_limited
 from .approvals import take_up
+from .files import Files, files_of, user_turn
 from .queries import active_generations, after_commit
 from .transcript import transcript
 
@@ -178,9 +179,10 @@ def history(conversation: Conversation, generation: Generation, model: str = "")
         found = Message.objects.using(database_alias()).filter(pk=question.parent_id)
         until = found.values_list("first_seq", flat=True).first() or until
     rows = messages_until(conversation.pk, until, get_settings().max_messages)
-    worked = answers_with_tools(conversation, model or generation.model, until)
-    branch = branch_to(question.parent_id, {pk: turn for pk, _, *turn in rows}, worked)
-    return [*branch, ChatMessage(question.role, question.text)]
+    key = model or generation.model
+    worked, attached = answers_with_tools(conversation, key, until), files_of(conversation, question.first_seq)
+    branch = branch_to(question.parent_id, {pk: turn for pk, _, *turn in rows}, worked, attached, key)
+    return [*branch, user_turn(question.role, question.text, attached.get(question.pk, ()), key)]
 
 
 def answers_with_tools(conversation: Conversation, model: str, until: int) -> dict[int, list[dict[str, Any]]]:
@@ -201,19 +203,24 @@ def answers_with_tools(conversation: Conversation, model: str, until: int) -> di
 
 
 def branch_to(
-    message: int | None, known: Mapping[int, Sequence[Any]], worked: Mapping[int, list[dict[str, Any]]]
+    message: int | None,
+    known: Mapping[int, Sequence[Any]],
+    worked: Mapping[int, list[dict[str, Any]]],
+    attached: Mapping[int, Files],
+    model: str,
 ) -> list[ChatMessage]:
     """Return the turns that lead to a message and itself, from ``{message: (parent, role, text)}``; no empty ones.
 
-    ``worked`` are the parts of the messages that were more than text.
+    ``worked`` are the parts of the answers that were more than text, and ``attached`` the files of messages, of which
+    ``model`` gets those that it takes.
     """
     branch: list[ChatMessage] = []
     while message is not None and message in known:
         parent, role, text = known[message]
         if message in worked:
             branch.extend(reversed(transcript(worked[message])))
-        elif text:
-            branch.append(ChatMessage(role, text))
+        elif text or message in attached:
+            branch.append(user_turn(role, text, attached.get(message, ()), model))
         message = parent
     return branch[::-1]
 

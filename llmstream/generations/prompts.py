@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from django.contrib.auth.models import AnonymousUser
 from django.utils import timezone
 
+from ..attachments import ids_of, part_of, sent_with, to_send
 from ..conf import get_settings
 from ..events import MESSAGE_CREATED, EventId
 from ..exceptions import (
@@ -19,7 +22,8 @@ from ..exceptions import (
 )
 from ..log.rows import Batch, database_alias
 from ..log.transaction import LogTransaction, locked
-from ..models import Conversation, Generation, Message
+from ..models import Attachment, Conversation, Generation, Message
+from ..permissions import Requester
 from ..providers.base import ChatMessage
 from ..quotas import account_of
 from ..signals import message_created
@@ -28,6 +32,7 @@ from ..statements import insert, is_busy, messages_until
 from .admission import admit
 from .claims import Claim, answers_with_tools, branch_to, claim, history, lease_end
 from .endings import Ending, end
+from .files import files_of, files_with, user_turn
 from .queries import active_generations, after_commit, get_generation
 from .recovery import take_back
 from .transcript import length_of
@@ -43,7 +48,8 @@ class Prompt:
     """What a person asks. ``busy`` overrides the site's policy for a second prompt.
 
     It continues the branch on show, or answers ``parent`` (a message, or ``ROOT``), or stands in the place of the
-    user's message that it ``edits``.
+    user's message that it ``edits``. ``attachments`` are the public ids of the author's, or for a visitor of those of
+    ``anonymous_id``.
     """
 
     content: str
@@ -53,6 +59,8 @@ class Prompt:
     busy: str = ""
     parent: str = ""
     edits: str = ""
+    attachments: Sequence[str] = ()
+    anonymous_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +96,8 @@ def send(conversation: int, prompt: Prompt, *, run: bool = True) -> Sent:
 
     Without ``run`` the generation is left queued for somebody else to claim, even when nothing is at work before it.
 
-    Raises GenerationInProgress, QueueFull, UnknownModel, IdempotencyConflict, InvalidRequest or NotFound, and what
-    ``admit`` raises.
+    Raises GenerationInProgress, QueueFull, UnknownModel, IdempotencyConflict, NoSuchAttachment, InvalidRequest or
+    NotFound, and what ``admit`` raises.
     """
     with locked(conversation) as log:
         if prompt.client_id and (first := _first_outcome(log.conversation, prompt)):
@@ -99,8 +107,9 @@ def send(conversation: int, prompt: Prompt, *, run: bool = True) -> Sent:
         turns = _Turns(log.conversation, prompt)
         parent = turns.parent
         before = log.conversation.last_event_id
-        question = _add_question(log, parent, prompt)
-        branch = [*turns.branch(model), ChatMessage(question.role, question.text)] if free and run else []
+        rows = to_send(log.conversation, _sender(prompt), prompt.attachments, prompt.edits)
+        question = _add_question(log, parent, prompt, rows)
+        branch = [*turns.branch(model), _turn_of(question, rows, model)] if free and run else []
         sent = _answer(log, question, before, branch, model=model, attempt=1, run=free and run, ask=True)
         return replace(sent, ready=free)
 
@@ -157,7 +166,8 @@ def _first_outcome(conversation: Conversation, prompt: Prompt) -> Sent | None:
     if message is None:
         return None
     same_author = message.author_id == getattr(prompt.author, "pk", None)
-    if message.role != Message.Role.USER or message.text != prompt.content or not same_author:
+    same = message.text == prompt.content and ids_of(message.parts) == list(prompt.attachments)
+    if message.role != Message.Role.USER or not same or not same_author:
         raise IdempotencyConflict
     return _repeated(conversation, message, message.replies.using(database_alias()).order_by("pk")[0], message)
 
@@ -219,7 +229,8 @@ class _Turns:
         if not self._rows:
             return []
         worked = answers_with_tools(self._conversation, model, self._until)
-        return branch_to(self._rows[0].pk, {pk: turn for pk, _, *turn in self._rows}, worked)
+        attached = files_of(self._conversation, self._until)
+        return branch_to(self._rows[0].pk, {pk: turn for pk, _, *turn in self._rows}, worked, attached, model)
 
     def _place(self, prompt: Prompt) -> int:
         """Return the position of the parent, or one behind it; 0 when there is to be none."""
@@ -244,12 +255,21 @@ class _Turns:
         return row
 
 
-def _add_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -> Message:
+def _sender(prompt: Prompt) -> Requester:
+    return Requester(prompt.author or AnonymousUser(), prompt.anonymous_id)
+
+
+def _turn_of(question: Message, rows: Sequence[Attachment], model: str) -> ChatMessage:
+    return user_turn(question.role, question.text, files_with(question, rows), model)
+
+
+def _add_question(log: LogTransaction, parent: Message | None, prompt: Prompt, rows: Sequence[Attachment]) -> Message:
+    text = [{"type": "text", "text": prompt.content}] if prompt.content or not rows else []
     question = Message(
         conversation=log.conversation,
         parent=parent,
         role=Message.Role.USER,
-        parts=[{"type": "text", "text": prompt.content}],
+        parts=[*text, *map(part_of, rows)],
         text=prompt.content,
         author=prompt.author,
         client_id=prompt.client_id,
@@ -257,6 +277,7 @@ def _add_question(log: LogTransaction, parent: Message | None, prompt: Prompt) -
         end_seq=log.next_seq,
     )
     insert(question)
+    sent_with(question, rows)
     return question
 
 

@@ -11,6 +11,8 @@ import orjson
 from ..providers.base import ChatMessage, ToolCall
 from ..toolbox.results import tool_text
 
+_CHARS_PER_TOKEN = 4
+
 
 def transcript(parts: Iterable[dict[str, Any]]) -> list[ChatMessage]:
     """Return the turns that led to ``parts``: what the model said and asked for, each result, each steering message."""
@@ -40,8 +42,13 @@ def continued(turns: Sequence[ChatMessage]) -> tuple[list[ChatMessage], bool]:
 
 
 def length_of(turns: Sequence[ChatMessage]) -> int:
-    """Return the characters that turns take."""
-    return sum(len(turn.content) + sum(len(call.arguments) for call in turn.tool_calls) for turn in turns)
+    """Return the characters that turns take, their files counted as text of as many tokens."""
+    return sum(
+        len(turn.content)
+        + sum(len(call.arguments) for call in turn.tool_calls)
+        + sum(file.tokens * _CHARS_PER_TOKEN for file in turn.files)
+        for turn in turns
+    )
 
 
 def _steps(parts: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

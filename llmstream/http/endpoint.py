@@ -95,7 +95,20 @@ class Endpoint(View):
         await release_request_connections()
         if self.request.method not in _SAFE_METHODS:
             serving_engine(self.request)  # there before the commit, so that the commit becomes known elsewhere
-        return await run_db(_checked, func, self.request, *args)
+        return await run_db(self._checked, func, self.request, *args)
+
+    def _checked(self, func: Callable[..., Any], request: HttpRequest, *args: Any) -> Any:
+        if request.method not in _SAFE_METHODS:
+            # Before the CSRF check, which would parse a form however long it is.
+            self.check_body(request)
+            if get_policy().needs_csrf(request):
+                _check_csrf(request)
+        return func(request, *args)
+
+    def check_body(self, request: HttpRequest) -> None:
+        """Raise for a body that this endpoint does not take, by its headers: by default anything but short JSON."""
+        if body_length(request, get_settings().max_body_bytes) and request.content_type != "application/json":
+            raise UnsupportedMediaType
 
 
 def serving_engine(request: HttpRequest) -> Engine:
@@ -103,23 +116,14 @@ def serving_engine(request: HttpRequest) -> Engine:
     return get_engine() if isinstance(request, ASGIRequest) else background_engine()
 
 
-def _checked(func: Callable[..., Any], request: HttpRequest, *args: Any) -> Any:
-    if request.method not in _SAFE_METHODS:
-        # Before the CSRF check, which would parse a form however long it is.
-        _check_body(request)
-        if get_policy().needs_csrf(request):
-            _check_csrf(request)
-    return func(request, *args)
-
-
-def _check_body(request: HttpRequest) -> None:
+def body_length(request: HttpRequest, most: int) -> int:
+    """Return the length of a request's body by its header; raises TooLarge or InvalidRequest."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not length.isdecimal():
         raise InvalidRequest
-    if int(length) > get_settings().max_body_bytes:
+    if int(length) > most:
         raise TooLarge
-    if int(length) and request.content_type != "application/json":
-        raise UnsupportedMediaType
+    return int(length)
 
 
 def json_response(data: Any, status: int = 200) -> HttpResponse:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..exceptions import ProviderContextExceeded
 from .base import (
+    ChatFile,
     ChatMessage,
     Cursor,
     Data,
@@ -30,6 +31,7 @@ from .base import (
 )
 
 __all__ = [
+    "ChatFile",
     "ChatMessage",
     "Cursor",
     "Data",

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+
+from ..file_types import is_text
+
+#: Roughly what services charge for an image, and at least for a document; for more of it, a token per so many bytes.
+_IMAGE_TOKENS: Final = 1_600
+_BYTES_PER_TOKEN: Final = 32
+_TEXT_BYTES_PER_TOKEN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +36,61 @@ class ToolSpec:
     parameters: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class ChatFile:
+    """A file of a user's turn; ``size`` is in bytes, and ``id`` that of the attachment.
+
+    ``data`` and ``base64`` block when they are first asked for. What a provider is called with has been read before.
+    """
+
+    id: str
+    name: str
+    content_type: str
+    size: int
+    read: Callable[[], bytes] = field(repr=False, compare=False)
+
+    @cached_property
+    def data(self) -> bytes:
+        """Its bytes."""
+        return self.read()
+
+    @cached_property
+    def base64(self) -> str:
+        """Its bytes in base64."""
+        return b64encode(self.data).decode()
+
+    @property
+    def text(self) -> str | None:
+        """Its text; None when it is something else."""
+        return self.data.decode(errors="replace") if is_text(self.content_type) else None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image."""
+        return self.content_type.startswith("image/")
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens it takes."""
+        if is_text(self.content_type):
+            return -(-self.size // _TEXT_BYTES_PER_TOKEN)
+        return _IMAGE_TOKENS if self.is_image else max(_IMAGE_TOKENS, self.size // _BYTES_PER_TOKEN)
+
+
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One turn of the history sent to a model: ``role`` is system, user, assistant or tool; ``content`` plain text.
 
     ``tool_calls`` are those that an assistant's turn asked for. Each is followed by a tool's turn with its result,
-    whose ``tool_call_id`` is the call's id.
+    whose ``tool_call_id`` is the call's id. ``files`` are what a user's turn has attached, of the kinds that the model
+    takes.
     """
 
     role: str
     content: str
     tool_calls: Sequence[ToolCall] = ()
     tool_call_id: str = ""
+    files: Sequence[ChatFile] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .base import ChatMessage, ProviderRequest, ToolSpec
+from .base import ChatFile, ChatMessage, ProviderRequest, ToolSpec
 from .output_limit import output_limit
+from .wire_files import data_url, with_files
 
 
 def chat_request(request: ProviderRequest) -> dict[str, Any]:
@@ -25,6 +26,8 @@ def chat_request(request: ProviderRequest) -> dict[str, Any]:
 
 def _message(message: ChatMessage) -> dict[str, Any]:
     body: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.files:
+        body["content"] = with_files(message, _text, _file)
     if message.tool_calls:
         body["content"] = message.content or None
         body["tool_calls"] = [
@@ -34,6 +37,16 @@ def _message(message: ChatMessage) -> dict[str, Any]:
     if message.tool_call_id:
         body["tool_call_id"] = message.tool_call_id
     return body
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _file(file: ChatFile) -> dict[str, Any]:
+    if file.is_image:
+        return {"type": "image_url", "image_url": {"url": data_url(file)}}
+    return {"type": "file", "file": {"filename": file.name, "file_data": data_url(file)}}
 
 
 def _tools(specs: Iterable[ToolSpec]) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from google.genai import types
 
-from .base import ChatMessage, ProviderRequest, ToolSpec
+from .base import ChatFile, ChatMessage, ProviderRequest, ToolSpec
 from .json_object import json_object
 from .output_limit import output_limit
+from .wire_files import with_files
 
 #: Google's own stand-in for the signature of thoughts that a history does not have: newer models refuse a step's first
 #: call without one. See https://ai.google.dev/gemini-api/docs/thought-signatures.
@@ -51,11 +52,21 @@ def _contents(messages: Iterable[ChatMessage]) -> Iterator[types.Content]:
 
 
 def _parts(message: ChatMessage) -> Iterator[types.Part]:
-    if message.content or not message.tool_calls:
-        yield types.Part(text=message.content)
+    if message.files:
+        yield from with_files(message, _text, _file)
+    elif message.content or not message.tool_calls:
+        yield _text(message.content)
     for number, call in enumerate(message.tool_calls):
         called = types.FunctionCall(id=call.id or None, name=call.name, args=json_object(call.arguments) or {})
         yield types.Part(function_call=called, thought_signature=None if number else _NO_SIGNATURE)
+
+
+def _text(text: str) -> types.Part:
+    return types.Part(text=text)
+
+
+def _file(file: ChatFile) -> types.Part:
+    return types.Part(inline_data=types.Blob(mime_type=file.content_type, data=file.data))
 
 
 def _result(message: ChatMessage, names: Mapping[str, str]) -> types.Part:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from .base import ChatMessage, ProviderRequest, ToolSpec
+from .base import ChatFile, ChatMessage, ProviderRequest, ToolSpec
 from .json_object import json_object
 from .output_limit import output_limit
+from .wire_files import with_files
 
 #: The API wants a limit with every call; every model that it offers takes this one.
 _MAX_TOKENS: Final = 8192
@@ -46,17 +47,32 @@ def _turns(messages: Iterable[ChatMessage]) -> Iterator[dict[str, Any]]:
 
 def _turn(message: ChatMessage) -> dict[str, Any]:
     role = "assistant" if message.role == "assistant" else "user"
+    if message.files:
+        return {"role": role, "content": with_files(message, _text, _file)}
     return {"role": role, "content": _blocks(message) if message.tool_calls else message.content}
 
 
 def _blocks(message: ChatMessage) -> list[dict[str, Any]]:
     # A text block of nothing but spaces is refused.
-    text = [{"type": "text", "text": message.content}] if message.content.strip() else []
+    text = [_text(message.content)] if message.content.strip() else []
     calls = [
         {"type": "tool_use", "id": call.id, "name": call.name, "input": json_object(call.arguments) or {}}
         for call in message.tool_calls
     ]
     return [*text, *calls]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _file(file: ChatFile) -> dict[str, Any]:
+    source = {"type": "base64", "media_type": file.content_type, "data": file.base64}
+    return {"type": "image", "source": source} if file.is_image else _document(file, source)
+
+
+def _document(file: ChatFile, source: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "document", "source": source, "title": file.name}
 
 
 def _result(message: ChatMessage) -> dict[str, Any]:

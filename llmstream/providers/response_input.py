@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .base import ChatMessage, ProviderRequest, ToolSpec
+from .base import ChatFile, ChatMessage, ProviderRequest, ToolSpec
 from .output_limit import output_limit
+from .wire_files import data_url, with_files
 
 
 def response_request(request: ProviderRequest) -> dict[str, Any]:
@@ -28,10 +29,22 @@ def _items(message: ChatMessage) -> Iterator[dict[str, Any]]:
     if message.role == "tool":
         yield {"type": "function_call_output", "call_id": message.tool_call_id, "output": message.content}
         return
-    if message.content or not message.tool_calls:
+    if message.files:
+        yield {"role": message.role, "content": with_files(message, _text, _file)}
+    elif message.content or not message.tool_calls:
         yield {"role": message.role, "content": message.content}
     for call in message.tool_calls:
         yield {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments}
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "input_text", "text": text}
+
+
+def _file(file: ChatFile) -> dict[str, Any]:
+    if file.is_image:
+        return {"type": "input_image", "detail": "auto", "image_url": data_url(file)}
+    return {"type": "input_file", "filename": file.name, "file_data": data_url(file)}
 
 
 def _tool(spec: ToolSpec) -> dict[str, Any]:

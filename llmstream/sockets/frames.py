@@ -41,6 +41,7 @@ KINDS: Final[Mapping[str, type]] = {
     "busy": str,
     "parent": str,
     "edits": str,
+    "attachments": list,
     "leaf": str,
     "call": str,
     "active": bool,
@@ -50,7 +51,7 @@ KINDS: Final[Mapping[str, type]] = {
 SHAPES: Final[Mapping[str, Shape]] = {
     "join": Shape(("room",), ("last_event_id", "generation")),
     "leave": Shape(("room",)),
-    "send": Shape(("room",), ("content", "client_id", "model", "busy", "parent", "edits")),
+    "send": Shape(("room",), ("content", "attachments", "client_id", "model", "busy", "parent", "edits")),
     "stop": Shape(("generation",)),
     "retry": Shape(("generation",), ("client_id", "model", "busy")),
     "choose": Shape(("room", "leaf")),

@@ -17,6 +17,7 @@ from django.middleware.csrf import get_token
 from django.template import Context
 from django.urls import reverse
 
+from ..conf import get_settings
 from ..exceptions import NotAuthenticated, NotFound, PermissionDenied
 from ..lookup import find_conversation
 from ..models import Conversation
@@ -75,6 +76,10 @@ def _see(context: Context, conversation: Conversation | str) -> tuple[Requester,
 
 def _site_attributes(request: HttpRequest) -> dict[str, str]:
     attributes = {"api": reverse("llmstream:conversations").removesuffix("conversations/")}
+    if kinds := get_settings().attachable:
+        attributes["attachments"] = ",".join(kinds)
+        attributes["max-attachment-bytes"] = str(get_settings().max_attachment_bytes)
+        attributes["max-attachments"] = str(get_settings().max_attachments)
     if not apps.is_installed("channels"):
         attributes["transport"] = "sse"
     # Makes sure that there is a cookie to take it from, too.

@@ -12,6 +12,7 @@ from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.generations.endings import stop
 from llmstream.models import Conversation, Membership
+from tests.files import attaching, upload
 from tests.http.client import JSON, ROOT, conversation_path, generation_path, own, signed_in
 from tests.support import ask, site, user
 
@@ -24,6 +25,7 @@ ALLOWED = {
     "send": {"reader": 403, "writer": 201, "owner": 201},
     "stop": {"reader": 403, "writer": 200, "owner": 200},
     "retry": {"reader": 403, "writer": 201, "owner": 201},
+    "attach": {"reader": 403, "writer": 201, "owner": 201},
     "steer": {"reader": 403, "writer": 409, "owner": 409},
     "decide": {"reader": 403, "writer": 404, "owner": 404},
     "choose": {"reader": 403, "writer": 200, "owner": 200},
@@ -50,6 +52,8 @@ async def act(client: AsyncClient, action: str, found: Conversation, generation:
             return await client.get(conversation_path(found, "events/?after="), headers=JSON)
         case "send":
             return await client.post(conversation_path(found, "messages/"), {"content": "Hello"}, **typed)
+        case "attach":
+            return await upload(client, found)
         case "rename":
             return await client.patch(conversation_path(found), {"title": "Renamed"}, **typed)
         case "choose":
@@ -69,7 +73,7 @@ async def act(client: AsyncClient, action: str, found: Conversation, generation:
 async def test_members_do_what_their_role_allows(running: Engine, action: str, role: str) -> None:
     client, _ = await run_db(signed_in)
     found, generation = await run_db(shared, role)
-    with site():
+    with attaching():
         response = await act(client, action, found, generation)
     assert response.status_code == ALLOWED[action][role]
     if response.status_code == 403:

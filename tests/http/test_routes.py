@@ -7,23 +7,30 @@ from typing import Any
 import orjson
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
 from django.test import AsyncClient
 from django.urls import URLPattern, reverse
 
 from llmstream.database import run_db
 from llmstream.engine import Engine
-from llmstream.models import Conversation, Event, Membership
+from llmstream.models import Attachment, Conversation, Event, Membership
 from llmstream.urls import urlpatterns
 from tests.http.client import TOKEN, browser, own
 from tests.support import ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+FORM = (
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\n'
+    b"x\r\n--b--\r\n"
+)
 #: What each route serves, and a body that it takes.
 SERVED: dict[str, dict[str, bytes]] = {
     "conversations": {"GET": b"", "POST": b'{"title": "x"}'},
     "conversation": {"GET": b"", "PATCH": b'{"title": "x"}', "DELETE": b""},
     "messages": {"POST": b'{"content": "x"}'},
+    "attachments": {"POST": FORM},
+    "attachment": {"GET": b"", "DELETE": b""},
     "members": {"GET": b"", "POST": b'{"user": "dave"}'},
     "member": {"PATCH": b'{"role": "reader"}', "DELETE": b""},
     "conversation-events": {"GET": b""},
@@ -35,7 +42,7 @@ SERVED: dict[str, dict[str, bytes]] = {
 }
 #: What the owner gets where it is no success. A second prompt and a retry meet the running generation, of which only
 #: who is let in gets to know.
-EXPECTED = {"messages": (409,), "generation-retry": (409,), "tool-call": (404,)}
+EXPECTED = {"messages": (409,), "generation-retry": (409,), "tool-call": (404,), "attachments": (415,)}
 #: The key of a member of the conversation in question.
 MEMBER = "4711"
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
@@ -58,21 +65,37 @@ changing = pytest.mark.parametrize(("route", "method"), CHANGING, ids=named)
 
 def address(route: URLPattern, conversation: str, generation: str) -> str:
     """Return the route's address for these ids; a route of other parts needs a case of its own."""
-    known = {"conversation": conversation, "generation": generation, "call": "x", "user": MEMBER}
+    known = {
+        "conversation": conversation,
+        "generation": generation,
+        "call": "x",
+        "user": MEMBER,
+        "attachment": generation,
+    }
     return reverse(f"llmstream:{route.name}", kwargs={name: known[name] for name in route.pattern.converters})
 
 
 def foreign() -> tuple[str, str]:
-    """Return the ids of a conversation of somebody else's and of its running generation."""
+    """Return the ids of a conversation of somebody else's and of its running generation, and of a file there."""
     sent = ask(own("bob"))
     Membership.objects.create(conversation=sent.conversation, user=User.objects.create(pk=int(MEMBER), username="dave"))
+    Attachment.objects.create(
+        public_id=sent.generation.public_id,
+        conversation=sent.conversation,
+        uploader=sent.conversation.owner,
+        name="a.txt",
+        content_type="text/plain",
+        size=1,
+        file=ContentFile(b"x", "a.txt"),
+    )
     return sent.conversation.public_id, sent.generation.public_id
 
 
 async def call(client: AsyncClient, route: URLPattern, method: str, path: str, **headers: str) -> Any:
     """Make a request that would be right if it came from the right person."""
     body = SERVED[route.name or ""].get(method, b"")
-    return await client.generic(method, path, body, "application/json", headers=headers)
+    kind = "multipart/form-data; boundary=b" if body == FORM else "application/json"
+    return await client.generic(method, path, body, kind, headers=headers)
 
 
 def code(response: Any) -> str:

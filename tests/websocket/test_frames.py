@@ -48,7 +48,12 @@ MALFORMED: dict[str, tuple[str | bytes, int, str]] = {
     "too large in UTF-8": ('{"type":"ping","x":"' + "\u20ac" * 22_000 + '"}', 4013, "too_large"),
     "too large and no JSON": ("x" * 65_537, 4013, "too_large"),
 }
-WRONG_KINDS: dict[type, list[Any]] = {str: [7, True, [], {}], bool: [1, "true", []], dict: ["{}", 1, []]}
+WRONG_KINDS: dict[type, list[Any]] = {
+    str: [7, True, [], {}],
+    bool: [1, "true", []],
+    dict: ["{}", 1, []],
+    list: ["[]", 1, {}],
+}
 
 
 async def send_raw(visitor: Visitor, raw: str | bytes) -> None:
