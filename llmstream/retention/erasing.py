@@ -19,7 +19,7 @@ from ..generations.endings import check_not_held, stop
 from ..generations.queries import active_generations
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
-from ..models import Conversation, Event, Generation, Membership, Message, Presence, ToolCall, UsageRecord
+from ..models import Attachment, Conversation, Event, Generation, Membership, Message, Presence, ToolCall, UsageRecord
 from .tombstones import redact
 
 _USAGE_ROWS = 1_000
@@ -78,6 +78,8 @@ def erase(user: Any, *, override_hold: bool = False) -> Erasure:
     for pk in owned:
         with suppress(NotFound):
             _at_rest(pk, override_hold, lambda log: log.conversation.delete())
+    # What was uploaded elsewhere and never sent.
+    Attachment.objects.using(database_alias()).filter(uploader=user).delete()
     return Erasure(len(owned), len(shared), messages, memberships, presences, _anonymise_usage(user))
 
 

@@ -14,7 +14,7 @@ from ..answer import plain_text
 from ..events import MESSAGE_CREATED, STEER, STEER_ACCEPTED, TOOL_APPROVAL_RESPONSE
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction
-from ..models import Conversation, Event, Generation, Message, ToolCall
+from ..models import Attachment, Conversation, Event, Generation, Message, ToolCall
 
 #: The text of a message that was removed.
 TOMBSTONE = "[removed]"
@@ -29,6 +29,7 @@ def strip(log: LogTransaction) -> None:
     alias, pk = database_alias(), log.conversation.pk
     Event.objects.using(alias).filter(conversation=pk).delete()
     Message.objects.using(alias).filter(conversation=pk).update(parts=_PARTS, text=TOMBSTONE)
+    Attachment.objects.using(alias).filter(conversation=pk).delete()
     ToolCall.objects.using(alias).filter(generation__conversation=pk).update(input=None, output=None)
     Generation.objects.using(alias).filter(conversation=pk).update(provider_response_id="", provider_cursor="")
     Conversation.objects.using(alias).filter(pk=pk).update(title="")
@@ -48,8 +49,30 @@ def redact(log: LogTransaction, user: Any) -> int:
         parts = [_redacted_part(part, person) for part in message.parts]
         Message.objects.using(database_alias()).filter(pk=message.pk).update(parts=parts, text=plain_text(parts))
     calls.update(decided_by=None)
+    _withdraw_files(pk, user)
     move_epoch(log)
     return removed
+
+
+def _withdraw_files(conversation: int, user: Any) -> None:
+    """Remove a user's files, and their names from the messages of others that edited the user's."""
+    alias = database_alias()
+    files = Attachment.objects.using(alias).filter(conversation=conversation, uploader=user)
+    if not (ids := set(files.values_list("public_id", flat=True))):
+        return
+    said = Message.objects.using(alias).filter(conversation=conversation, role=Message.Role.USER).only("parts")
+    for message in said:
+        kept = [part for part in message.parts if part.get("id") not in ids]
+        if len(kept) < len(message.parts):
+            Message.objects.using(alias).filter(pk=message.pk).update(parts=kept or _PARTS)
+    created = Event.objects.using(alias).filter(conversation=conversation, type=MESSAGE_CREATED)
+    for event in created.filter(data__message__role=Message.Role.USER):
+        told = event.data["message"]
+        kept = [part for part in told["parts"] if part.get("id") not in ids]
+        if len(kept) < len(told["parts"]):
+            data = {**event.data, "message": {**told, "parts": kept or _PARTS}}
+            Event.objects.using(alias).filter(pk=event.pk).update(data=data)
+    files.delete()
 
 
 def move_epoch(log: LogTransaction) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from ...attachments import prune_attachments
 from ...presence import given_up, sweep
 from ...retention import policy
 from ...retention.compacting import compact_all, count_deltas, uncompacted
@@ -38,7 +39,7 @@ class Command(BaseCommand):
 
     help = (
         "Compacts answers that have ended COMPACT_AFTER ago, prunes conversations that the site's policy no longer "
-        "keeps, and removes processes and presences that are gone."
+        "keeps, and removes attachments that were not sent, and processes and presences that are gone."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -60,6 +61,7 @@ class Command(BaseCommand):
             return
         every = batch if options["verbosity"] > 1 else 0
         failed = self._compact(batch, every) + self._prune(pruning, batch, every)
+        self.stdout.write(f"Removed {prune_attachments()} attachments that were not sent.")
         sweep()
         if failed:
             raise CommandError(f"{failed} could not be compacted or pruned; see the log.", returncode=_FAILED)
