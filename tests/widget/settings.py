@@ -10,6 +10,12 @@ from .answers import HOSTILE, MARKDOWN
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+
 def _model(label: str, *script: object) -> dict[str, object]:
     return {
         "PROVIDER": "llmstream.providers.scripted.ScriptedProvider",
@@ -25,8 +31,13 @@ LLMSTREAM = {
         # Until somebody stops it.
         "stalls": {**_model("Falls silent", "It **begins. ", {"stall": True}), "TOKEN_TIMEOUT": 120.0},
         # Says what it has heard last, and knows nothing else.
-        "forgets": {"PROVIDER": "tests.widget.answers.echo", "LABEL": "Forgets", "CONTEXT_TOKENS": 1},
+        "forgets": {
+            **{"PROVIDER": "tests.widget.answers.echo", "LABEL": "Forgets"},
+            **{"CONTEXT_TOKENS": 1, "ATTACHMENTS": ["text/*"]},
+        },
         "agent": {**_model("Agent", *AGENT_SCRIPT), "TOOLS": AGENT_TOOLS},
     },
     "DEFAULT_MODEL": "markdown",
+    "ATTACHMENTS": ["image/*", "text/*"],
+    "MAX_ATTACHMENT_BYTES": 100_000,
 }

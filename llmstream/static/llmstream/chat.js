@@ -18,9 +18,8 @@ const OUTAGE_MS = 3_000;
 const OBSERVED = ["conversation", "access", "approvals", "assistant", "label", "placeholder", "user"];
 
 /**
- * Dispatches `llm-send` (cancelable; `text`, and `edits` of a message that is edited), `llm-event` (`event`, `id`), `llm-start` and `llm-end` (`generation`,
- * `message`, and `status` at the end), `llm-connection` (`status`), `llm-error` (`code`, `message`), with these as
- * `detail`. All bubble.
+ * Dispatches `llm-send` (cancelable), `llm-event`, `llm-start`, `llm-end`, `llm-connection` and `llm-error`, which bubble.
+ * What is in their `detail` is told in docs/widget.md.
  */
 export class Chat extends HTMLElement {
   static observedAttributes = OBSERVED;
@@ -45,13 +44,13 @@ export class Chat extends HTMLElement {
     const handlers = {
       onRetry: (generation) => this.#decide(() => this.room.retry(generation)),
       onDecide: (generation, call, decision) => this.#decide(() => this.room[decision](generation, call)),
-      onEdit: (message, text) => this.#submit(text, message.id),
+      onEdit: ({ id, parts }, text) => this.#submit(text, parts.filter(({ type }) => type === "file"), id),
       onTurn: (message, step) => this.#turn(message, step),
     };
     this.#transcript = new Transcript(log, handlers, () => this.#reader);
     this.#scroll = new StickToEnd(transcript, log, latest);
     const onType = () => this.room?.typing(Boolean(input.value));
-    this.#composer = new Composer(form, input, { onSend: (text) => this.#submit(text), onType });
+    this.#composer = new Composer(form, input, { onSend: (text, files) => this.#submit(text, files), onType });
     stop.addEventListener("click", () => this.stop());
     connect.addEventListener("click", () => this.connect());
     chat.addEventListener("keydown", (event) => this.#onKey(event));
@@ -82,7 +81,7 @@ export class Chat extends HTMLElement {
    * @param {string} text @param {import ("./room.js").SendOptions} [options]
    */
   async send(text, options = {}) {
-    const remove = this.#transcript.addPending(text);
+    const remove = this.#transcript.addPending(text, options.attachments);
     this.#showBusy();
     this.#scroll.pin();
     try {
@@ -174,6 +173,7 @@ export class Chat extends HTMLElement {
     listen(room, "joined", () => this.#showAttributes());
     listen(globalThis, "pagehide", () => this.#composer.flush());
     this.#release = release;
+    if (this.hasAttribute("attachments")) this.#composer.takeFiles(this, this.#announce, this.#warn);
     this.#composer.useDraft(`llmstream-draft:${this.getAttribute("user") ?? ""}:${id}`);
     this.#showConnection(room.state);
     this.#showState(snapshot ? fromSnapshot(snapshot) : EMPTY);
@@ -183,6 +183,7 @@ export class Chat extends HTMLElement {
     this.#listening.abort();
     clearTimeout(this.#outage);
     this.#composer.flush();
+    this.#composer.files = this.#composer.files?.close();
     this.text = "";
     this.#warn("");
     this.#release?.();
@@ -238,10 +239,10 @@ export class Chat extends HTMLElement {
   }
 
   /** Send what was typed, in the place of the message `edits` if there is one; returns whether it was taken. */
-  async #submit(text, edits) {
-    if (!this.room || !this.#emit("llm-send", { text, edits }, true)) return false;
+  async #submit(text, attachments, edits) {
+    if (!this.room || !this.#emit("llm-send", { text, attachments, edits }, true)) return false;
     try {
-      await (edits ? this.edit(edits, text) : this.send(text));
+      await (edits ? this.edit(edits, text, { attachments }) : this.send(text, { attachments }));
     } catch {
       return false;
     }
@@ -328,15 +329,15 @@ export class Chat extends HTMLElement {
     (this.shadowRoot.activeElement === input ? transcript : input).focus();
   }
 
-  #announce(text) {
+  #announce = (text) => {
     this.#layout.status.textContent = text;
-  }
+  };
 
-  #warn(text) {
+  #warn = (text) => {
     const { alert } = this.#layout;
     put(alert, text);
     alert.hidden = !text;
-  }
+  };
 
   /** Returns whether nobody has prevented it. */
   #emit(type, detail, cancelable = false) {

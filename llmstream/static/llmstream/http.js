@@ -6,10 +6,7 @@ const segment = encodeURIComponent;
 
 /** Each command: its address, the fields of its body, and its method if it is not POST. */
 const REQUESTS = {
-  send: ({ room, content, client_id, model, busy, parent, edits }) => [
-    `conversations/${segment(room)}/messages/`,
-    { content, client_id, model, busy, parent, edits },
-  ],
+  send: ({ type, ref, room, ...body }) => [`conversations/${segment(room)}/messages/`, body],
   choose: ({ room, leaf }) => [`conversations/${segment(room)}/`, { leaf }, "PATCH"],
   stop: ({ generation }) => [`generations/${segment(generation)}/stop/`, {}],
   retry: ({ generation, client_id, model, busy }) => [
@@ -48,7 +45,7 @@ export class Http {
     try {
       response = await fetch(this.api + path, {
         method,
-        headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": this.#token() },
+        headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": this.csrfToken || cookieToken() },
         body: JSON.stringify(body),
       });
       parsed = await response.json();
@@ -80,10 +77,9 @@ export class Http {
     const { status } = await this.probe(`${this.api}conversations/`, "application/json");
     return status > 0 && status < 500;
   }
+}
 
-  /** Read anew each time: signing in changes the cookie. */
-  #token() {
-    if (this.csrfToken) return this.csrfToken;
-    return globalThis.document?.cookie.match(/(?:^|;\s*)csrftoken=([^;]*)/)?.[1] ?? "";
-  }
+/** Read anew each time: signing in changes the cookie. */
+export function cookieToken() {
+  return globalThis.document?.cookie.match(/(?:^|;\s*)csrftoken=([^;]*)/)?.[1] ?? "";
 }

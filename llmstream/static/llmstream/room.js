@@ -13,6 +13,7 @@ const TYPED_MS = 7_000;
  * @property {"reject" | "queue" | "interrupt"} [busy] what to do while an answer is being written
  * @property {string} [parent] id of the message to answer to, or `root`; the branch on show goes on by default
  * @property {string} [edits] id of the message in whose place this one stands
+ * @property {(string | {id: string})[]} [attachments] files that were uploaded, see `uploads.js`
  * @property {string} [clientId] up to 128 characters; a repeat with the same one starts nothing
  */
 
@@ -56,10 +57,11 @@ export class Room extends Emitter {
    * @param {string} content @param {SendOptions} [options]
    * @returns {Promise<{message: object, generation: object, last_event_id: string}>}
    */
-  send(content, { clientId = randomId(), model, busy, parent, edits } = {}) {
+  send(content, { clientId = randomId(), model, busy, parent, edits, attachments } = {}) {
     this.typing(false);
-    const frame = { type: "send", room: this.id, content, client_id: clientId, model, busy, parent, edits };
-    return this.#client.command(frame);
+    const files = attachments?.map((/** @type {any} */ file) => file.id ?? file);
+    const answers = { model, busy, parent, edits, attachments: files };
+    return this.#client.command({ type: "send", room: this.id, content, client_id: clientId, ...answers });
   }
 
   /** Send a prompt in the place of another one, as a branch beside it. @param {string} message @param {string} content */

@@ -1,8 +1,17 @@
 /** What changes messages and leads through their versions. The chat works without it and loads it after the rest. */
 
+import { plainText } from "../state.js";
 import { Composer } from "./composer.js";
 import { button, h, put } from "./dom.js";
 import { WORDS } from "./words.js";
+
+const OWN = Object.freeze({
+  editMessage: "Edit your message",
+  cancel: "Cancel",
+  previousVersion: "Previous version",
+  nextVersion: "Next version",
+  version: (place, count) => `Version ${place} of ${count}`,
+});
 
 /** The way from one version of a message to the next: `‹ 2 / 3 ›`. */
 export class Versions {
@@ -16,8 +25,8 @@ export class Versions {
         // Not disabled at the ends: focus would fall out of the chat.
         if (this.#index + step >= 0 && this.#index + step < this.#count) onTurn(step);
       });
-    this.previous = turn(WORDS.previousVersion, "‹", -1);
-    this.next = turn(WORDS.nextVersion, "›", 1);
+    this.previous = turn(OWN.previousVersion, "‹", -1);
+    this.next = turn(OWN.nextVersion, "›", 1);
     this.place = h("span", { dir: "ltr" });
     const attributes = { class: "llm-versions", part: "versions", role: "group", hidden: true };
     this.node = h("span", attributes, this.previous, this.place, this.next);
@@ -28,7 +37,7 @@ export class Versions {
     this.#index = index;
     this.#count = count;
     this.node.hidden = count < 2;
-    this.node.setAttribute("aria-label", WORDS.version(index + 1, count));
+    this.node.setAttribute("aria-label", OWN.version(index + 1, count));
     put(this.place, `${index + 1} / ${count}`);
     this.previous.setAttribute("aria-disabled", String(index === 0));
     this.next.setAttribute("aria-disabled", String(index === count - 1));
@@ -43,8 +52,8 @@ export class Editor {
    */
   constructor(text, { onSend, onCancel }) {
     const input = h("textarea", { part: "input", rows: "1", dir: "auto", enterkeyhint: "send", autocomplete: "off" });
-    input.setAttribute("aria-label", WORDS.editMessage);
-    const cancel = button(WORDS.cancel, { class: "llm-button", part: "button cancel" }, onCancel);
+    input.setAttribute("aria-label", OWN.editMessage);
+    const cancel = button(OWN.cancel, { class: "llm-button", part: "button cancel" }, onCancel);
     const send = h("button", { class: "llm-button llm-send", part: "button send" }, WORDS.send);
     const bar = h("div", { class: "llm-bar llm-editor-bar" }, cancel, send);
     this.node = h("form", { class: "llm-composer llm-editor", part: "editor" }, input, bar);
@@ -66,4 +75,26 @@ export class Editor {
     input.setSelectionRange(input.value.length, input.value.length);
     this.node.scrollIntoView({ block: "nearest" });
   }
+}
+
+/** Edit a message in its place. @param {import ("./message.js").MessageView} view */
+export function beginEdit(view) {
+  const { body, footer } = view;
+  const end = () => {
+    editor.node.remove();
+    body.hidden = footer.hidden = false;
+  };
+  const onSend = async (text) => {
+    const taken = await view.onEdit(view.message, text);
+    if (taken) end();
+    return taken;
+  };
+  const onCancel = () => {
+    end();
+    view.edit.focus();
+  };
+  const editor = new Editor(plainText(view.message), { onSend, onCancel });
+  body.hidden = footer.hidden = true;
+  body.after(editor.node);
+  editor.begin();
 }

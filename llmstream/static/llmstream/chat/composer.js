@@ -5,11 +5,13 @@ import { Draft } from "./draft.js";
 export class Composer {
   /** @type {Draft | null} */
   #draft = null;
+  /** @type {import ("./files.js").Tray | undefined} */
+  files;
 
   /**
    * @param {HTMLFormElement} form @param {HTMLTextAreaElement} input
-   * @param {{onSend: (text: string) => Promise<boolean>, onType: () => void}} handlers `onSend` resolves to whether the
-   *   text was taken; it comes back into the box when not
+   * @param {{onSend: (text: string, files?: any[]) => Promise<boolean>, onType: () => void}} handlers `onSend` resolves
+   *   to whether the text was taken; it comes back into the box when not
    */
   constructor(form, input, { onSend, onType }) {
     Object.assign(this, { form, input, onSend });
@@ -30,6 +32,13 @@ export class Composer {
     this.flush();
     this.#draft = new Draft(key);
     if (!this.text) this.text = this.#draft.load();
+  }
+
+  /** Let files go with the text. */
+  async takeFiles(chat, announce, warn) {
+    const { room } = chat;
+    const { Tray } = await import("./files.js");
+    if (chat.room === room) this.files = new Tray(chat, this, { announce, warn });
   }
 
   /** Write the draft now; the page may go away. */
@@ -60,17 +69,21 @@ export class Composer {
   }
 
   async #submit() {
+    const { files } = this;
+    const parts = files && (await files.take());
     const text = this.text.trim();
-    if (!text) return;
+    if (!text && !parts?.length) return;
     const typed = this.text;
     const draft = this.#draft;
     this.text = "";
-    if (await this.onSend(text)) {
+    if (await this.onSend(text, parts)) {
       draft?.save(this.#draft === draft ? this.text : "");
       draft?.flush();
-    } else if (!this.text) {
-      this.text = typed;
-      draft?.save(typed);
+      return;
     }
+    files?.restore(parts);
+    if (this.text) return;
+    this.text = typed;
+    draft?.save(typed);
   }
 }

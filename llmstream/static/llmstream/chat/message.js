@@ -21,7 +21,6 @@ const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
 export class MessageView {
   #parts = [];
   #shown = [];
-  #editor = null;
 
   /** @param {Record<string, Function>} handlers `onEdit` resolves to whether the text was taken */
   constructor({ onRetry, onDecide, onEdit, onTurn }) {
@@ -35,7 +34,9 @@ export class MessageView {
     );
     this.copy = copyButton(() => plainText(this.message));
     this.onTurn = (step) => onTurn(this.message, step);
-    this.edit = button(WORDS.edit, { class: "llm-button llm-edit", part: "button edit" }, () => this.#beginEdit());
+    this.edit = button(WORDS.edit, { class: "llm-button llm-edit", part: "button edit" }, () =>
+      this.branching.beginEdit(this),
+    );
     this.history = h("span", { class: "llm-aside", part: "history" });
     const shown = [this.state, this.history, this.retry, this.edit, this.copy];
     this.footer = h("footer", { class: "llm-footer", part: "footer" }, ...shown);
@@ -77,28 +78,6 @@ export class MessageView {
       this.history.after(this.versions.node);
     }
     this.versions?.show(version, versions);
-  }
-
-  #beginEdit() {
-    const onSend = async (text) => {
-      const taken = await this.onEdit(this.message, text);
-      if (taken) this.#endEdit();
-      return taken;
-    };
-    const onCancel = () => {
-      this.#endEdit();
-      this.edit.focus();
-    };
-    this.#editor = new this.branching.Editor(plainText(this.message), { onSend, onCancel });
-    this.body.hidden = this.footer.hidden = true;
-    this.body.after(this.#editor.node);
-    this.#editor.begin();
-  }
-
-  #endEdit() {
-    this.#editor?.node.remove();
-    this.#editor = null;
-    this.body.hidden = this.footer.hidden = false;
   }
 
   #showParts(message, { canDecide }) {

@@ -19,6 +19,7 @@ export function toolState(part, ended) {
 export function createPart(part, message, onDecide) {
   if (part.type === "tool") return new ToolPart(onDecide);
   if (part.type === "data" || part.type === "steer") return new ValuePart(part.type);
+  if (part.type === "file") return new FilePart();
   if (part.type === "reasoning") return new ReasoningPart();
   return message.role === "assistant" ? new MarkdownPart(part.type) : new PlainPart(part.type);
 }
@@ -75,6 +76,16 @@ class ValuePart {
     const steer = part.type === "steer";
     put(this.label, steer ? `${WORDS.added}${part.author ? ` · ${part.author.name}` : ""}` : part.name);
     put(this.value, steer ? part.content : readable(part.data));
+  }
+}
+
+class FilePart {
+  node = h("p", { class: "llm-part" });
+
+  show(part) {
+    if (this.node.textContent) return;
+    put(this.node, part.name);
+    import("./files.js").then(({ showFile }) => showFile(this.node, part), () => {});
   }
 }
 

@@ -48,10 +48,10 @@ export class Transcript {
   }
 
   /** Show a prompt that the server has not confirmed yet; returns what takes it away. @param {string} text */
-  addPending(text) {
+  addPending(text, files = []) {
     if (!this.#pending.length) this.#known = new Set(this.#state.messages.keys());
     const message = { id: `pending-${this.#pending.length}`, role: "user", status: "sending", author: null };
-    const entry = { ...message, parts: [{ type: "text", text }], generation: null };
+    const entry = { ...message, parts: [{ type: "text", text }, ...files.filter(({ id }) => id)], generation: null };
     this.#pending.push(entry);
     this.show();
     return () => {
