@@ -19,7 +19,8 @@ from .toolbox.registry import get_tools
 
 _GZIP = "django.middleware.gzip.GZipMiddleware"
 _IN_MEMORY_LAYER = "channels.layers.InMemoryChannelLayer"
-_CORE_LAYER = "channels_redis.core.RedisChannelLayer"
+#: The layer of channels-redis that is not for us.
+CORE_LAYER = "channels_redis.core.RedisChannelLayer"
 _TASK_RUNNER = "llmstream.runners.tasks.TaskRunner"
 
 
@@ -184,7 +185,7 @@ def _layer_faults(alias: str, needed_by: str) -> Iterator[CheckMessage]:
             hint="Use channels_redis.pubsub.RedisPubSubChannelLayer.",
             id="llmstream.W007",
         )
-    elif layer.get("BACKEND") == _CORE_LAYER:
+    elif layer.get("BACKEND") == CORE_LAYER:
         yield Warning(
             "The core Redis channel layer drops messages at the rate of tokens.",
             hint="Use channels_redis.pubsub.RedisPubSubChannelLayer.",

@@ -1,0 +1,120 @@
+"""The doctor at a real site behind real proxies: a sound one is told to be sound, and every planted fault is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from .conftest import Rig
+from .faulty_proxies import FAULTS, FaultyProxies
+from .servers import PLAIN, ROOT, Database
+
+#: Seconds; the idle cut comes before the first heartbeat.
+HEARTBEAT = 6.0
+IDLE = HEARTBEAT + 2.5
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the command ended with and printed."""
+
+    status: int
+    verdicts: list[dict[str, str]]
+
+    @property
+    def bad(self) -> dict[str, str]:
+        """Return the levels of the checks that are not ok."""
+        return {verdict["check"]: verdict["level"] for verdict in self.verdicts if verdict["level"] != "ok"}
+
+    def seen(self, check: str) -> str:
+        """Return what was seen at a check."""
+        (verdict,) = [verdict for verdict in self.verdicts if verdict["check"] == check]
+        return verdict["seen"]
+
+
+def doctor(database: Database, visits: Mapping[str, tuple[str, float]]) -> Mapping[str, Report]:
+    """Run the command against each site, by its address and for so long."""
+    env = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.live.sites.base",
+        "LLMSTREAM_TEST_DB": database.url,
+        "LLMSTREAM_LIVE": json.dumps({"HEARTBEAT": HEARTBEAT}),
+    }
+    told = [f"{url}/llmstream/={idle}" for url, idle in visits.values()]
+    command = [sys.executable, "-m", "tests.live.doctors", *told]
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = zip(visits, json.loads(done.stdout), strict=True)
+    return {name: Report(status, json.loads(said)["verdicts"]) for name, (status, said) in found}
+
+
+@pytest.fixture(scope="module")
+def reports(module_rig: Rig) -> Mapping[str, Report]:
+    """What the doctor says of every site, looked at beside one another."""
+    server = module_rig.launch(llmstream={"HEARTBEAT": HEARTBEAT})
+    plain = module_rig.launch(database=server.database, app=PLAIN)
+    wsgi = module_rig.launch("wsgiref-threads", database=server.database)
+    for each in (server, plain, wsgi):
+        each.wait_ready()
+    sessions = server.database.execute("SELECT count(*) FROM django_session")
+    with FaultyProxies(server.port) as proxies:
+        visits = {
+            "idle cut": (proxies.url_of("idle cut"), IDLE),
+            "sound": (proxies.url, IDLE),
+            **{fault: (proxies.url_of(fault), 0.0) for fault in FAULTS if fault != "idle cut"},
+            "plain": (plain.url, 0.0),
+            "WSGI": (wsgi.url, 0.0),
+        }
+        found = doctor(server.database, visits)
+    assert server.database.execute("SELECT count(*) FROM django_session") == sessions
+    assert server.database.execute("SELECT count(*) FROM llmstream_conversation") == [(0,)]
+    return found
+
+
+def test_the_documented_site_is_sound(reports: Mapping[str, Report]) -> None:
+    report = reports["sound"]
+    assert (report.bad, report.status) == ({}, 0)
+    checks = [verdict["check"] for verdict in report.verdicts]
+    assert checks[checks.index("site") :] == [
+        *("site", "server", "compression", "buffering", "resume by header", "resume by query"),
+        *("WebSocket", "idle stream", "idle WebSocket"),
+    ]
+    assert "with 1 signs of life" in report.seen("idle stream")
+    assert "with 1 signs of life" in report.seen("idle WebSocket")
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("buffering", {"buffering": "fault"}),
+        ("gzip", {"compression": "fault"}),
+        ("no upgrade", {"WebSocket": "fault"}),
+        ("idle cut", {"idle stream": "fault", "idle WebSocket": "fault"}),
+        ("forgetful", {"resume by header": "fault", "resume by query": "fault"}),
+        ("WSGI", {"server": "fault", "WebSocket": "fault"}),
+    ],
+)
+def test_each_planted_fault_is_found_and_no_other(
+    name: str, bad: dict[str, str], reports: Mapping[str, Report]
+) -> None:
+    assert (reports[name].bad, reports[name].status) == (bad, 2)
+
+
+def test_a_cut_is_told_with_its_time(reports: Mapping[str, Report]) -> None:
+    for what in ("idle stream", "idle WebSocket"):
+        assert re.match(r"Cut after (4\.\d|5\.\d) s", reports["idle cut"].seen(what))
+
+
+def test_a_server_that_cannot_stream_is_told_by_its_answer(reports: Mapping[str, Report]) -> None:
+    assert "501" in reports["WSGI"].seen("server")
+
+
+def test_streams_without_the_wrapper_are_a_warning(reports: Mapping[str, Report]) -> None:
+    assert reports["plain"].bad["server"] == "warning"
