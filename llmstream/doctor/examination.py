@@ -8,7 +8,8 @@ from contextlib import closing
 
 from .database import check_database, reachable
 from .layer import check_layer
-from .path import Path, check_entrance
+from .path import Path
+from .requests import check_entrance, check_model, check_writing
 from .settings import check_settings, system_messages, unreadable
 from .site import Site
 from .verdicts import Level, Verdict
@@ -30,15 +31,21 @@ def can_visit() -> bool:
     return not unreadable(system_messages()) and reachable()
 
 
-def examine_path(site: Site, visitor: Visitor, idle: float) -> Iterator[Verdict]:
-    """Look at the way through the site's proxies; streams and sockets are left silent for ``idle`` seconds."""
+def examine_path(site: Site, visitor: Visitor, model: str, idle: float) -> Iterator[Verdict]:
+    """Look at the way through the site's proxies.
+
+    A ``model`` is asked if there is one; streams and sockets are left silent for ``idle`` seconds.
+    """
     entrance = check_entrance(site, visitor)
     yield entrance
     if entrance.level is not Level.OK:
         return
+    yield check_writing(site, visitor)
     path = Path(site, visitor)
     streams = list(path.check())
     yield from streams
+    if model and _flows(streams):
+        yield check_model(site, visitor, model)
     if not site.socket_url:
         yield from [path.idle(idle)] if idle and _flows(streams) else []
         return

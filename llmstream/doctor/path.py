@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from time import monotonic
 from typing import Final
 from urllib.parse import urlencode
@@ -26,43 +24,6 @@ _NO_COMPRESSION: Final = (
     "Leave text/event-stream out of what the proxy or a middleware compresses. nginx: out of gzip_types. A proxy that"
     " keeps to Cache-Control: no-transform does so by itself."
 )
-
-
-def check_entrance(site: Site, visitor: Visitor) -> Verdict:
-    """Ask the site for the visitor's conversation: whether it is this site, and whether it knows the visitor."""
-    try:
-        answer = site.get(f"conversations/{visitor.conversation.public_id}/", {"Accept": "application/json"})
-    except FAILURES as error:
-        seen = f"{site.url} cannot be reached: {type(error).__name__}: {error}"
-        return fault("site", seen, "Correct --url, or start the server and its proxy.")
-    try:
-        return _entrance(site, answer)
-    finally:
-        answer.close()
-
-
-def _entrance(site: Site, answer: Answer) -> Verdict:
-    status, code = answer.status, error_code(answer)
-    if status == 200:
-        return ok("site", f"{site.url} answers and knows the visitor.")
-    if target := answer.header("Location"):
-        return fault("site", f"It redirects ({status}) to {target}.", "Give --url as the site's clients have it.")
-    fixes = {
-        "not_authenticated": "The server does not take a session made here: give both the same SECRET_KEY,"
-        " SESSION_ENGINE and store of sessions, or sign in by --cookie.",
-        "not_found": "Give the server and this command the same database; or the site's POLICY hides a user's own"
-        " conversation.",
-    }
-    told = f" {code}" if code else ""
-    fix = fixes.get(code, "See the server's and the proxy's logs; --url must lead to where llmstream.urls is mounted.")
-    return fault("site", f"{site.url} answers {status}{told}.", fix)
-
-
-def error_code(answer: Answer) -> str:
-    """Return the code of llmstream's error envelope, empty for any other body. Reads the body."""
-    with suppress(*FAILURES, ValueError, KeyError, TypeError):
-        return str(json.loads(answer.response.read())["error"]["code"])
-    return ""
 
 
 class Path:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from socket import SHUT_RDWR, socket
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
+
+from django.conf import settings as django_settings
 
 #: Seconds that a connection or the beginning of an answer may take.
 PATIENCE: Final = 5.0
@@ -34,6 +37,12 @@ class Answer:
         """Return a header, empty when it is not there."""
         return self.response.getheader(name) or ""
 
+    def error_code(self) -> str:
+        """Read the body and return the code of llmstream's error envelope, empty for any other body."""
+        with suppress(*FAILURES, ValueError, KeyError, TypeError):
+            return str(json.loads(self.response.read())["error"]["code"])
+        return ""
+
     def cut(self) -> None:
         """Break the connection off, whoever reads from it."""
         with suppress(OSError):
@@ -47,11 +56,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where llmstream is mounted, where its socket is, and the cookie that signs the doctor in."""
+    """Where llmstream is mounted, where its socket is, and what signs the doctor in."""
 
     url: str
     socket_url: str
     cookie: str
+    csrf_token: str
 
     @property
     def origin(self) -> str:
@@ -61,6 +71,20 @@ class Site:
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
         """Ask for an address, below the mount unless it is whole; follows nothing, raises one of FAILURES."""
+        return self._ask("GET", url, headers)
+
+    def write(self, method: str, url: str, body: Mapping[str, Any]) -> Answer:
+        """Send JSON as a page's script does; follows nothing, raises one of FAILURES."""
+        csrf = django_settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
+        headers = {
+            "Content-Type": "application/json",
+            csrf: self.csrf_token,
+            "Origin": self.origin,
+            "Referer": self.url,
+        }
+        return self._ask(method, url, headers, json.dumps(body).encode())
+
+    def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         url = urljoin(self.url, url)
         connection = _connect(url)
         try:
@@ -68,7 +92,8 @@ class Site:
             target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
             connection.connect()
             line = connection.sock  # the connection forgets it when the response is the last one on it
-            connection.request("GET", target, headers={"Cookie": self.cookie, "User-Agent": "llmstream", **headers})
+            given = {"Cookie": self.cookie, "User-Agent": "llmstream", **headers}
+            connection.request(method, target, body, given)
             return Answer(connection.getresponse(), line, connection)
         except BaseException:
             connection.close()

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from django.conf import settings as django_settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.middleware.csrf import CSRF_SECRET_LENGTH, CSRF_SESSION_KEY
+from django.utils.crypto import get_random_string
 
 from ..events import DATA, EventId
 from ..generations.endings import delete_conversation
@@ -22,7 +24,8 @@ from ..models import Conversation
 
 #: A session that nobody could remove any more ends by itself.
 _SESSION_LIFE: Final = timedelta(hours=1)
-_TITLE: Final = "llmstream_doctor"
+#: Title of the conversation, and name of the events in it.
+TITLE: Final = "llmstream_doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,13 @@ class Visitor:
     """A signed-in user with a conversation that nobody else knows of."""
 
     cookie: str
+    csrf_token: str
     conversation: Conversation
 
     def write(self) -> Written:
         """Store an event; servers find it in the database."""
         with locked(self.conversation.pk) as log:
-            seq = log.append({"type": DATA, "name": _TITLE, "data": {"number": log.next_seq}})
+            seq = log.append({"type": DATA, "name": TITLE, "data": {"number": log.next_seq}})
             event_id = str(EventId(log.conversation.public_id, log.conversation.epoch, seq))
         return Written(event_id, monotonic())
 
@@ -60,13 +64,15 @@ def visit(username: str, cookie: str) -> Iterator[Visitor]:
     """
     user = _user(username, cookie)
     with ExitStack() as made:
+        token = get_random_string(CSRF_SECRET_LENGTH)
         if not cookie:
-            session = _sign_in(user)
+            session = _sign_in(user, token)
             made.callback(session.delete)
             cookie = f"{django_settings.SESSION_COOKIE_NAME}={session.session_key}"
-        conversation = Conversation.objects.using(database_alias()).create(owner=user, title=_TITLE)
+        conversation = Conversation.objects.using(database_alias()).create(owner=user, title=TITLE)
         made.callback(delete_conversation, conversation)
-        yield Visitor(cookie, conversation)
+        # The last of two cookies with one name counts.
+        yield Visitor(f"{cookie}; {django_settings.CSRF_COOKIE_NAME}={token}", token, conversation)
 
 
 def _user(username: str, cookie: str) -> Any:
@@ -88,8 +94,9 @@ def _store() -> Any:
     return import_module(django_settings.SESSION_ENGINE).SessionStore
 
 
-def _sign_in(user: Any) -> Any:
+def _sign_in(user: Any, csrf_token: str) -> Any:
     session = _store()()
+    session[CSRF_SESSION_KEY] = csrf_token
     session[SESSION_KEY] = user._meta.pk.value_to_string(user)
     session[BACKEND_SESSION_KEY] = django_settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()

@@ -1,6 +1,6 @@
-"""``python -m tests.live.doctors URL=IDLE ...``: the doctor's command at several sites at once, started once.
+"""``python -m tests.live.doctors ARGUMENTS ...``: the doctor's command at several sites at once, started once.
 
-Prints a list of ``[exit status, output]`` as JSON.
+Each of the ARGUMENTS is a JSON list. Prints a list of ``[exit status, output]`` as JSON.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import django
 from django.core.management import CommandError, call_command
 
 
-def visit(url: str, idle: str) -> tuple[int, str]:
+def visit(arguments: list[str]) -> tuple[int, str]:
     """Run the command."""
     out = StringIO()
     try:
-        call_command("llmstream_doctor", "--json", "--user", "alice", "--url", url, "--idle", idle, stdout=out)
+        call_command("llmstream_doctor", "--json", *arguments, stdout=out)
     except CommandError as error:
         return error.returncode, out.getvalue()
     return 0, out.getvalue()
@@ -33,9 +33,8 @@ def main(visits: list[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         files = [Path(directory) / str(number) for number in range(len(visits))]
         for file, told in zip(files, visits, strict=True):
-            url, _, idle = told.rpartition("=")
             if not (child := os.fork()):
-                file.write_text(json.dumps(visit(url, idle)))
+                file.write_text(json.dumps(visit(json.loads(told))))
                 os._exit(0)
             children[child] = file
         for child in children:

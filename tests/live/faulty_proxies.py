@@ -14,6 +14,7 @@ FAULTS: Final = {
     "buffering": "proxy_http_version 1.0; proxy_ignore_headers X-Accel-Buffering;",
     "gzip": "gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_min_length 1;",
     "no upgrade": "",
+    "origin": 'proxy_set_header Origin "https://elsewhere.example";',
     "idle cut": "proxy_read_timeout 5s;",
     "forgetful": 'proxy_set_header Last-Event-ID ""; set $args "";',
 }

@@ -40,6 +40,7 @@ class Command(BaseCommand):
         parser.add_argument("--url", default="", help="where clients find llmstream: https://example.com/llmstream/")
         parser.add_argument("--user", default="", help="visit as this user, with a session made for it")
         parser.add_argument("--cookie", default="", help="sign in by this Cookie header instead of a session made here")
+        parser.add_argument("--model", default="", help="have this key of MODELS answer a prompt, at its price")
         parser.add_argument(
             "--socket", default=None, help="where the WebSocket is, if not at /ws/llmstream/; '' for none"
         )
@@ -78,7 +79,9 @@ class Command(BaseCommand):
             idle = get_settings().heartbeat + _BEYOND_HEARTBEAT if options["idle"] is None else options["idle"]
             socket_url = socket_url_of(url) if options["socket"] is None else options["socket"]
             with _ended_by_sigterm(), visit(options["user"], options["cookie"]) as visitor:
-                yield from examine_path(Site(url, socket_url, visitor.cookie), visitor, idle)
+                yield from examine_path(
+                    Site(url, socket_url, visitor.cookie, visitor.csrf_token), visitor, options["model"], idle
+                )
 
 
 def _check_options(options: dict[str, Any]) -> None:
