@@ -7,6 +7,7 @@ from typing import Final
 
 from django.core import checks
 
+from .. import checks as system_checks
 from .verdicts import Verdict, fault, ok, warning
 
 #: Told by what was seen in ``database`` and ``layer``.
@@ -16,8 +17,9 @@ _UNREADABLE: Final = frozenset({"llmstream.E001", "llmstream.E002"})
 
 
 def system_messages() -> list[checks.CheckMessage]:
-    """Run llmstream's system checks."""
-    return checks.run_checks(tags=["llmstream"])
+    """Run llmstream's system checks, the others only if the setting can be read."""
+    found = system_checks.check_settings(None)
+    return found if unreadable(found) else checks.run_checks(tags=["llmstream"])
 
 
 def unreadable(messages: Sequence[checks.CheckMessage]) -> bool:

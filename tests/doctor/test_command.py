@@ -108,7 +108,8 @@ def test_a_cookie_signs_its_own_user_in_and_its_session_stays(alice: User) -> No
     with visit("alice", "") as first:
         with visit("", first.cookie) as second:
             assert second.conversation.owner == alice
-            assert (second.cookie, counted()[0]) == (first.cookie, 1)
+            assert second.cookie.startswith(first.cookie)
+            assert counted()[0] == 1
         assert counted()[:2] == (1, 1)
 
 

@@ -104,11 +104,11 @@ def test_answers_without_a_process_are_found() -> None:
     assert levels(check_database())["leases"] is WARNING
 
 
-def test_a_pool_that_is_too_small_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = connections["default"]
+def test_a_pool_that_is_too_small_is_found(bare: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = database.connections["default"]
     connection.ensure_connection()
     monkeypatch.setattr(connection, "vendor", "other")
-    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"pool": {"max_size": 2}})
+    bare["OPTIONS"] = {"pool": {"max_size": 2}}
     assert levels(check_database())["connection pool"] is WARNING
 
 
