@@ -58,13 +58,19 @@ def test_faults_of_the_settings_are_told_and_end_it_when_they_cannot_be_read() -
 
 
 @pytest.fixture
-def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """The settings of an empty SQLite database with Django's defaults, which the doctor takes for the site's."""
+def wrapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseWrapper]:
+    """An empty SQLite database with Django's defaults, which the doctor takes for the site's."""
     entry = {**connections["default"].settings_dict, "NAME": str(tmp_path / "bare.sqlite3"), "OPTIONS": {}}
     wrapper = DatabaseWrapper(entry, "default")
     monkeypatch.setattr(database, "connections", {"default": wrapper})
-    yield entry
+    yield wrapper
     wrapper.close()
+
+
+@pytest.fixture
+def bare(wrapper: DatabaseWrapper) -> dict[str, Any]:
+    """The settings of that database."""
+    return wrapper.settings_dict
 
 
 def test_sqlite_as_django_makes_it_is_found(bare: dict[str, Any]) -> None:
@@ -104,11 +110,10 @@ def test_answers_without_a_process_are_found() -> None:
     assert levels(check_database())["leases"] is WARNING
 
 
-def test_a_pool_that_is_too_small_is_found(bare: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = database.connections["default"]
-    connection.ensure_connection()
-    monkeypatch.setattr(connection, "vendor", "other")
-    bare["OPTIONS"] = {"pool": {"max_size": 2}}
+def test_a_pool_that_is_too_small_is_found(wrapper: DatabaseWrapper, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper.ensure_connection()
+    monkeypatch.setattr(wrapper, "vendor", "other")
+    wrapper.settings_dict["OPTIONS"] = {"pool": {"max_size": 2}}
     assert levels(check_database())["connection pool"] is WARNING
 
 
