@@ -24,12 +24,16 @@ CORE_LAYER = "channels_redis.core.RedisChannelLayer"
 _TASK_RUNNER = "llmstream.runners.tasks.TaskRunner"
 
 
+#: What a setting that cannot be read raises.
+_UNREADABLE = ImproperlyConfigured, TypeError, ValueError, AttributeError
+
+
 @register("llmstream")
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """E001-E005, E007: the ``LLMSTREAM`` setting can be read and everything it names exists."""
     try:
         settings = get_settings()
-    except (ImproperlyConfigured, TypeError, ValueError, AttributeError) as error:
+    except _UNREADABLE as error:
         return [Error(f"The LLMSTREAM setting cannot be read: {error}", id="llmstream.E001")]
     return list(_settings_faults(settings))
 
@@ -87,7 +91,10 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     """W002-W004: the database is set up for concurrent writers."""
     connection = connections[database_alias()]
     options = connection.settings_dict.get("OPTIONS", {})
-    return list(sqlite_faults(options)) if connection.vendor == "sqlite" else list(pool_faults(options))
+    try:
+        return list(sqlite_faults(options)) if connection.vendor == "sqlite" else list(pool_faults(options))
+    except _UNREADABLE:  # check_settings tells
+        return []
 
 
 def sqlite_faults(options: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -146,7 +153,7 @@ def check_processes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     try:
         settings = get_settings()
         broker, runner = import_string(settings.broker), import_string(settings.runner)
-    except (ImproperlyConfigured, ImportError, TypeError, ValueError, AttributeError):  # check_settings tells
+    except (ImportError, *_UNREADABLE):  # check_settings tells
         return []
     faults: list[CheckMessage] = []
     needed_by = [name for name, part in (("BROKER", broker), ("RUNNER", runner)) if part.needs_channel_layer]
