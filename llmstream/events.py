@@ -20,6 +20,7 @@ WireEvent: TypeAlias = dict[str, Any]
 
 SNAPSHOT: Final = "snapshot"
 RESET: Final = "reset"
+READY: Final = "ready"
 ROTATE: Final = "rotate"
 ERROR: Final = "error"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from math import isnan
 from time import monotonic
 from typing import Any
@@ -15,7 +16,7 @@ from ..access import Access
 from ..conf import get_settings
 from ..database import run_db
 from ..engine import get_engine
-from ..events import EventId
+from ..events import READY, EventId
 from ..exceptions import InvalidRequest, LLMStreamError
 from ..hub import Topic
 from ..log.reading import Page, read_page
@@ -43,32 +44,39 @@ class ConversationEvents(EventStreamEndpoint):
 
     async def get(self, request: HttpRequest, conversation: str) -> HttpResponseBase:
         """Stream or poll what follows the client's last event id."""
-        if _wants_json(request):
-            return await self._poll(request, conversation)
-        check_streaming(request)
-        start, access = await self.work(_resume_conversation, conversation)
-        return await stream_response(request, start, access)
-
-    async def _poll(self, request: HttpRequest, conversation: str) -> HttpResponse:
-        wait = _wait(request)
-        start, access = await self.work(_resume_conversation, conversation)
-        if start.preface:
-            return _preface_response(start)
-        page = await _next_page(start, access, wait if isinstance(request, ASGIRequest) else 0.0)
-        if start.misses(page):
-            return _preface_response(await run_db(restart, start.conversation, None, "expired"))
-        events = [{"id": _event_id(start, row.seq), **orjson.loads(row.data)} for row in page.rows]
-        return _events_response(start, events, page)
+        return await _answer(request, *await self.work(_resume_conversation, conversation))
 
 
 class GenerationEvents(EventStreamEndpoint):
-    """``GET generations/<id>/events/``: SSE that ends with the generation, 204 for a client that is past its end."""
+    """``GET generations/<id>/events/``: the same of one answer; 204 for a client that is past its end."""
 
     async def get(self, request: HttpRequest, generation: str) -> HttpResponseBase:
-        """Stream what follows the client's last event id."""
+        """Stream or poll what follows the client's last event id."""
+        return await _answer(request, *await self.work(_resume_generation, generation))
+
+
+async def _answer(request: HttpRequest, start: Start | None, access: Access) -> HttpResponseBase:
+    if not _wants_json(request):
         check_streaming(request)
-        start, access = await self.work(_resume_generation, generation)
-        return HttpResponse(status=204) if start is None else await stream_response(request, start, access)
+    if start is None:
+        return HttpResponse(status=204)
+    if _wants_json(request):
+        return await _poll(request, start, access)
+    if request.GET.get("ready"):
+        start = replace(start, preface=(({"type": READY}, None), *start.preface))
+    return await stream_response(request, start, access)
+
+
+async def _poll(request: HttpRequest, start: Start, access: Access) -> HttpResponse:
+    wait = _wait(request)
+    if start.preface:
+        return _preface_response(start)
+    page = await _next_page(start, access, wait if isinstance(request, ASGIRequest) else 0.0)
+    if start.misses(page):
+        return _preface_response(await run_db(restart, start.conversation, start.generation, "expired"))
+    rows = [row for row in page.rows if start.generation in (None, row.generation)]
+    events = [{"id": _event_id(start, row.seq), **orjson.loads(row.data)} for row in rows]
+    return _events_response(start, events, page)
 
 
 def _wants_json(request: HttpRequest) -> bool:
