@@ -35,8 +35,10 @@ class ClientPage:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        page.clock.install(time=0)
-        page.clock.pause_at(1_000)
+        if page.context.pages == [page]:
+            # All tabs of a browser have one clock.
+            page.clock.install(time=0)
+            page.clock.pause_at(1_000)
         # The longest delay that jitter allows.
         page.evaluate("Math.random = () => 0.999999")
 

@@ -114,7 +114,7 @@ class Request(Peer):
     def stream(self) -> Request:
         """Begin an event stream."""
         self._start(200, "text/event-stream")
-        self.say({"type": "http.response.body", "body": b": hello\n\n", "more_body": True})
+        self.event(None, "ready")
         return self
 
     def event(self, event_id: str | None, kind: str, **fields: Any) -> None:

@@ -25,7 +25,7 @@ def check_stream(site: Site, page: ClientPage) -> None:
     """What a room gets over SSE once the client has turned to it."""
     request = site.request()
     assert (request.method, request.path) == ("GET", "/llmstream/conversations/c/events/")
-    assert request.query == f"last_event_id={ID(3)}"
+    assert request.query == f"last_event_id={ID(3)}&ready=1"
     request.stream().event(ID(4), "usage")
     assert page.ids(1) == [ID(4)]
     assert page.page.evaluate("client.transport") == "sse"
@@ -207,7 +207,7 @@ def test_a_stream_that_breaks_goes_on_where_it_was(site: Site, page: ClientPage,
     assert page.delay() == 500
     page.run(0.5)
     again = site.request()
-    assert again.query == f"last_event_id={ID(4)}"
+    assert again.query == f"last_event_id={ID(4)}&ready=1"
     again.stream().event(ID(5), "usage")
     assert page.ids(2) == [ID(4), ID(5)]
     page.status("open")
@@ -215,7 +215,7 @@ def test_a_stream_that_breaks_goes_on_where_it_was(site: Site, page: ClientPage,
 
 def test_a_rotation_goes_on_at_once(site: Site, page: ClientPage, stream: Request) -> None:
     stream.event(None, "rotate")
-    assert site.request().query == f"last_event_id={ID(3)}"
+    assert site.request().query == f"last_event_id={ID(3)}&ready=1"
     stream.wait_gone()
 
 
@@ -292,7 +292,7 @@ def test_rooms_have_a_stream_each(site: Site, page: ClientPage, stream: Request)
 
 def test_a_network_that_comes_back_replaces_streams(site: Site, page: ClientPage, stream: Request) -> None:
     page.page.evaluate("dispatchEvent(new Event('online'))")
-    assert site.request().query == f"last_event_id={ID(3)}"
+    assert site.request().query == f"last_event_id={ID(3)}&ready=1"
     stream.wait_gone()
 
 
@@ -304,7 +304,7 @@ def test_a_page_that_was_away_for_long_does_not_trust_its_stream(
     page.run(seconds)
     page.hide(False)
     if replaced:
-        assert site.request().query == f"last_event_id={ID(3)}"
+        assert site.request().query == f"last_event_id={ID(3)}&ready=1"
         return
     stream.event(ID(4), "usage")
     page.ids(1)

@@ -76,13 +76,13 @@ def test_every_part_property_attribute_event_and_member_is_told() -> None:
 def test_the_widget_stays_small() -> None:
     first = [path for path in MODULES if path not in [*LATER, *FILES]]
     assert gzipped([*first, STATIC / "chat.css", STATIC / "vendor" / "marked.esm.js"]) <= 40_000
-    assert gzipped([path for path in STATIC.glob("*.js") if path.name not in ("chat.js", "uploads.js")]) <= 20_000
+    assert gzipped([path for path in STATIC.glob("*.js") if path.name not in ("chat.js", "uploads.js")]) <= 32_000
     assert gzipped(LATER) <= 2_000
     assert gzipped(FILES) <= 5_000
     assert "under 5 kB" in PAGE
     assert "under 40 kB" in PAGE
     assert "under 2 kB" in PAGE
-    assert "another 20 kB" in PAGE
+    assert "another 32 kB" in PAGE
 
 
 def gzipped(files: list[Path]) -> int:

@@ -20,6 +20,15 @@ SITE = Path(__file__).with_name("nginx.conf")
 # An open stream takes two.
 CONNECTIONS = 8192
 
+# Buffers alone would be passed on as soon as nothing more comes.
+BUFFERING = """proxy_buffering on;
+    proxy_ignore_headers X-Accel-Buffering;
+    gzip on;
+    gzip_proxied any;
+    gzip_types text/event-stream;
+    gzip_min_length 0;
+    """
+
 MAIN = """
 daemon off;
 {user}
@@ -36,16 +45,20 @@ http {{
 class NginxServer(Server):
     """A proxy on a loopback port in front of the servers on the loopback ports ``upstream``, in turn, with no affinity.
 
+    One that ``holds_back`` collects responses whatever they say, and passes no socket on.
     Without root's rights it runs as the user who starts it; started by root, what handles requests is not root.
     """
 
     name = "nginx"
     abandon_signal = signal.SIGTERM
 
-    def __init__(self, upstream: Sequence[int], port: int | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self, upstream: Sequence[int], port: int | None = None, log: Path | None = None, *, holds_back: bool = False
+    ) -> None:
         super().__init__(log)
         self.port = port or free_port()
         self.upstream = upstream
+        self.holds_back = holds_back
 
     @property
     def url(self) -> str:
@@ -55,7 +68,8 @@ class NginxServer(Server):
     def command(self) -> list[str | Path]:
         """The server program on its freshly written configuration."""
         (self._home / "nginx.conf").write_text(main())
-        (self._home / "site.conf").write_text(site(self.port, self.upstream))
+        text = site(self.port, self.upstream)
+        (self._home / "site.conf").write_text(holding_back(text) if self.holds_back else text)
         return [program(), "-p", self._home, "-c", "nginx.conf", "-e", "stderr"]
 
     def answers(self) -> bool:
@@ -77,6 +91,14 @@ def site(port: int, upstream: Sequence[int]) -> str:
     if (listens, lists) != (1, 1):
         raise ServerError(f"{SITE.name} does not have the one list of servers and the one port that are replaced.")
     return text
+
+
+def holding_back(text: str) -> str:
+    """Return a site that buffers all responses, compressed in lumps, and takes the upgrade out of requests."""
+    text, upgrades = re.subn(r"(proxy_set_header (?:Upgrade|Connection)) \$\w+;", r'\1 "";', text)
+    if upgrades != 2:
+        raise ServerError(f"{SITE.name} does not have the two headers that are replaced.")
+    return text.replace("listen ", f"{BUFFERING}listen ", 1)
 
 
 def main() -> str:

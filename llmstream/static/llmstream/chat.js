@@ -191,9 +191,10 @@ export class Chat extends HTMLElement {
   }
 
   get #options() {
-    const options = { url: "socket", api: "api", transport: "transport", csrfToken: "csrf-token" };
+    const options = { url: "socket", api: "api", transport: "transport", csrfToken: "csrf-token", user: "user" };
     const given = Object.entries(options).map(([name, attribute]) => [name, this.getAttribute(attribute)]);
-    return Object.fromEntries(given.filter(([, value]) => value));
+    const share = this.getAttribute("share") !== "off";
+    return { share, ...Object.fromEntries(given.filter(([, value]) => value)) };
   }
 
   get #defaults() {

@@ -8,11 +8,11 @@
  */
 
 import { Backoff } from "./backoff.js";
-import { EventSourceTransport } from "./eventsource.js";
+import { Connection } from "./connection.js";
 import { Http } from "./http.js";
 import { Outbox } from "./outbox.js";
 import { Room } from "./room.js";
-import { WebSocketTransport, answers } from "./websocket.js";
+import { Tabs, canShare } from "./tabs.js";
 import { ClientEvent, Emitter, LLMStreamError } from "./wire.js";
 
 export { Conversation } from "./conversation.js";
@@ -20,11 +20,6 @@ export { ClientEvent, LLMStreamError, Room };
 
 /** A larger frame would end the socket; it goes as a request. */
 const FRAME_BYTES = 65_536;
-/** Connections in a row that are never heard from, until sockets are in doubt: at first, and once they have worked. */
-const MISSES = { unproven: 2, proven: 3 };
-/** When to see whether sockets have begun to work, and the longest time between two looks. */
-const PROBE_MS = 10_000;
-const PROBE_MAX_MS = 600_000;
 /** After this long out of sight a stream may have died without a word. */
 const AWAY_MS = 15_000;
 /** A room that the server cannot open just now is asked for again after this time. */
@@ -41,24 +36,22 @@ const REJOIN_MS = 2_000;
  * @property {string} [url] address of the socket, `/ws/llmstream/` by default
  * @property {string} [api] where the site mounts `llmstream.urls`, `/llmstream/` by default
  * @property {string} [csrfToken] taken from the cookie `csrftoken` by default
- * @property {"auto" | "websocket" | "sse"} [transport] `auto`, the default: a socket, and SSE where none gets through
+ * @property {"auto" | "websocket" | "sse" | "poll"} [transport] `auto`, the default: a socket, SSE where none gets
+ *   through, and polling where streams are held back
+ * @property {string} [user] who is signed in: only tabs of the same user share a connection
+ * @property {boolean} [share] whether tabs share a connection, true by default
  */
 
 /** Dispatches `state` with a `ConnectionState` as `data`, and `error` for what the server refuses outside of rooms. */
 export class LLMStream extends Emitter {
   /** @type {ConnectionState} */
   state = { status: "connecting" };
-  #mode;
-  #url;
   #http;
-  #transport = null;
+  #transport;
   /** @type {Map<string, {room: Room, ref: number, joined: boolean}>} */
   #rooms = new Map();
   #outbox = new Outbox();
   #refs = 0;
-  #proven = false;
-  #probeDelay = PROBE_MS;
-  #probe;
   #backoff = new Backoff();
   #sending = Promise.resolve();
   #resend;
@@ -66,18 +59,19 @@ export class LLMStream extends Emitter {
   #listening = new AbortController();
 
   /** Connects at once. @param {Options} [options] */
-  constructor({ url = "/ws/llmstream/", api = "/llmstream/", csrfToken = "", transport = "auto" } = {}) {
+  constructor(options = {}) {
     super();
-    this.#mode = transport;
+    const { url = "/ws/llmstream/", api = "/llmstream/", csrfToken = "", transport = "auto" } = options;
+    const { user = "", share = true } = options;
     const here = globalThis.location?.href;
-    this.#url = new URL(url, here).href.replace(/^http/, "ws");
     this.#http = new Http(new URL(api, here).href, csrfToken);
+    const place = { url: new URL(url, here).href.replace(/^http/, "ws"), http: this.#http, mode: transport, user };
     this.#listen();
-    const sockets = typeof WebSocket !== "undefined";
-    this.#use(transport === "sse" || (transport === "auto" && !sockets) ? "sse" : "websocket");
+    this.#transport = share && canShare() ? new Tabs(place, this.#host) : new Connection(place, this.#host);
+    this.#transport.start();
   }
 
-  /** `websocket` or `sse`: what is in use now. @returns {"websocket" | "sse"} */
+  /** What is in use now; `tab`: the connection of another tab. @returns {"websocket" | "sse" | "poll" | "tab"} */
   get transport() {
     return this.#transport.name;
   }
@@ -104,14 +98,12 @@ export class LLMStream extends Emitter {
   /** Try now, also after `closed`: the user has signed in again, or pressed a button. */
   connect() {
     if (this.#listening.signal.aborted) throw this.#gone();
-    if (this.#transport.name === "websocket") this.#transport.start();
-    else for (const { room } of this.#rooms.values()) this.#join(room);
+    this.#transport.start();
   }
 
   /** Leave everything for good. What has not been answered is rejected with the code `closed`. */
   close() {
     this.#listening.abort();
-    clearTimeout(this.#probe);
     clearTimeout(this.#resend);
     this.#transport.stop();
     this.#setState({ status: "closed", reason: { code: "closed", message: "" } });
@@ -130,7 +122,7 @@ export class LLMStream extends Emitter {
     },
   };
 
-  /** What transports may tell. */
+  /** What a connection may tell. */
   #host = {
     onState: (state) => this.#setState(state),
     onRoomState: (room, state) => {
@@ -140,58 +132,14 @@ export class LLMStream extends Emitter {
     onFrame: (frame) => this.#receive(frame),
     onReady: () => {
       for (const { room } of this.#rooms.values()) this.#join(room);
+      if (this.#transport.hasRoomStates) this.#sumUp();
       this.#flush();
     },
     onLost: () => {
       for (const entry of this.#rooms.values()) entry.joined = false;
       this.#outbox.socketLost();
     },
-    onUnreachable: (misses, timedOut) => {
-      if (this.#mode !== "auto" || typeof EventSource === "undefined") return false;
-      if (this.#proven && misses >= MISSES.proven) this.#doubt();
-      if (this.#proven || (misses < MISSES.unproven && !timedOut)) return false;
-      this.#use("sse");
-      this.#probeLater();
-      return true;
-    },
   };
-
-  #use(name) {
-    this.#transport?.stop();
-    if (name === "sse") {
-      this.#transport = new EventSourceTransport(this.#http, this.#host);
-      for (const { room } of this.#rooms.values()) this.#join(room);
-      this.#sumUp();
-      this.#flush();
-    } else {
-      this.#transport = new WebSocketTransport(this.#url, this.#host);
-      this.#transport.start();
-    }
-  }
-
-  /** Sockets have worked and do not any more: is it them, or the whole server? */
-  async #doubt() {
-    const transport = this.#transport;
-    if (!(await this.#http.isReachable())) return;
-    if (this.#transport !== transport || this.state.status === "open" || this.state.status === "closed") return;
-    this.#use("sse");
-    this.#probeLater();
-  }
-
-  /** Sockets may be blocked for a while only, as in a network that one leaves. */
-  #probeLater() {
-    this.#probe = setTimeout(async () => {
-      const sensible = !globalThis.document?.hidden && this.state.status === "open";
-      const works = sensible && (await answers(this.#url));
-      if (this.#listening.signal.aborted) return;
-      if (works) {
-        this.#probeDelay = PROBE_MS;
-        return this.#use("websocket");
-      }
-      if (sensible) this.#probeDelay = Math.min(PROBE_MAX_MS, this.#probeDelay * 2);
-      this.#probeLater();
-    }, this.#probeDelay);
-  }
 
   #listen() {
     const { signal } = this.#listening;
@@ -202,6 +150,9 @@ export class LLMStream extends Emitter {
     // An open connection would keep the page out of the back/forward cache.
     listen(globalThis, "pagehide", () => this.#transport.stop());
     listen(globalThis, "pageshow", (event) => event.persisted && this.#wake(true));
+    // A frozen page would keep a connection that it cannot serve.
+    listen(page, "freeze", () => this.#transport.stop());
+    listen(page, "resume", () => this.#wake(true));
     listen(page, "visibilitychange", () => {
       if (page.hidden) this.#hiddenAt = Date.now();
       else this.#wake(Date.now() - this.#hiddenAt > AWAY_MS);
@@ -237,7 +188,7 @@ export class LLMStream extends Emitter {
   #flush() {
     clearTimeout(this.#resend);
     for (const command of this.#outbox.waiting) {
-      if (this.#transport.name === "sse" || isLarge(command.frame)) this.#post(command);
+      if (!this.#transport.carriesCommands || isLarge(command.frame)) this.#post(command);
       else if (this.#transport.write(command.frame)) command.via = "socket";
     }
   }
@@ -278,7 +229,7 @@ export class LLMStream extends Emitter {
       return;
     }
     entry.room.receive(frame);
-    if (this.#transport.name === "sse" && frame.type !== "event") this.#sumUp();
+    if (this.#transport.hasRoomStates && frame.type !== "event") this.#sumUp();
   }
 
   #onAck({ type, ref, ...result }) {
@@ -304,15 +255,15 @@ export class LLMStream extends Emitter {
   }
 
   #setState(state) {
+    const isNews = state.status !== "connecting" || this.state.status !== "connecting";
     this.state = state;
-    if (state.status === "open") this.#proven = true;
-    this.emit("state", state);
+    if (isNews) this.emit("state", state);
     // Rooms are open when the server has let them in.
     if (state.status !== "open") for (const { room } of this.#rooms.values()) room.setState(state);
     if (state.status === "closed") this.#outbox.rejectAll(this.#gone());
   }
 
-  /** Over SSE each room has a connection of its own: all is well when all of them are, but for those refused to us. */
+  /** Where each room stands for itself, as over SSE: all is well when all of them are, but for those refused to us. */
   #sumUp() {
     const states = [...this.#rooms.values()].map(({ room }) => room.state);
     const bad = ({ status, reason }) => (reason ? reason.code === "not_authenticated" : status !== "open");

@@ -32,30 +32,29 @@ export class Http {
     this.csrfToken = csrfToken;
   }
 
-  /** The address of the events of a room, from its last event id on. */
-  eventsUrl({ id, generation, lastEventId }) {
-    const path = generation ? `generations/${segment(generation)}/events/` : `conversations/${segment(id)}/events/`;
-    return this.api + path + (lastEventId ? `?last_event_id=${segment(lastEventId)}` : "");
+  /** The address of a room's stream from its last event id on, which begins with `ready`. */
+  streamUrl(room) {
+    return this.#eventsUrl(room, { last_event_id: room.lastEventId, ready: 1 });
+  }
+
+  /**
+   * What follows a room's last event id, once there is something or the server has waited; null when its one answer is
+   * over. Rejects like `command`.
+   */
+  async events(room, wait, signal) {
+    const url = this.#eventsUrl(room, { after: room.lastEventId, wait });
+    return this.#json(url, { headers: { Accept: "application/json" }, cache: "no-store", signal });
   }
 
   /** Carry out a command frame. Rejects with the server's error, or `connection_lost` when no answer of its came. */
   async command(frame) {
     const [path, body, method = "POST"] = REQUESTS[frame.type](frame);
-    let response, parsed;
-    try {
-      response = await fetch(this.api + path, {
-        method,
-        headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": this.csrfToken || cookieToken() },
-        body: JSON.stringify(body),
-      });
-      parsed = await response.json();
-    } catch {
-      throw connectionLost();
-    }
-    if (response.ok) return parsed;
-    // A proxy's error page is no answer.
-    if (!parsed?.error?.code) throw connectionLost();
-    throw new LLMStreamError(parsed.error, parsed);
+    const token = this.csrfToken || cookieToken();
+    return this.#json(this.api + path, {
+      method,
+      headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": token },
+      body: JSON.stringify(body),
+    });
   }
 
   /** Status and error of an answer, 0 when there is none. An `EventSource` tells neither why it gets no stream. */
@@ -76,6 +75,27 @@ export class Http {
   async isReachable() {
     const { status } = await this.probe(`${this.api}conversations/`, "application/json");
     return status > 0 && status < 500;
+  }
+
+  #eventsUrl({ id, generation }, query) {
+    const path = generation ? `generations/${segment(generation)}/events/` : `conversations/${segment(id)}/events/`;
+    const given = Object.entries(query).filter(([, value]) => value);
+    return `${this.api}${path}?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
+  }
+
+  async #json(url, options) {
+    let response, parsed;
+    try {
+      response = await fetch(url, options);
+      if (response.status === 204) return null;
+      parsed = await response.json();
+    } catch {
+      throw connectionLost();
+    }
+    if (response.ok) return parsed;
+    // A proxy's error page is no answer.
+    if (!parsed?.error?.code) throw connectionLost();
+    throw new LLMStreamError(parsed.error, parsed);
   }
 }
 

@@ -29,6 +29,8 @@ const CODES = { 4401: "not_authenticated", 4403: "permission_denied" };
 
 export class WebSocketTransport {
   name = "websocket";
+  carriesCommands = true;
+  hasRoomStates = false;
   #socket = null;
   #status = "";
   #heard = false;

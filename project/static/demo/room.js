@@ -30,7 +30,7 @@ const ENDED = {
   interrupted: "The answer was interrupted.",
 };
 
-const client = new LLMStream({ api: page.urls.api });
+const client = new LLMStream({ api: page.urls.api, user: page.user.id });
 const room = client.room(page.conversation, { lastEventId: page.state.last_event_id });
 const conversation = new Conversation(room, page.state);
 
