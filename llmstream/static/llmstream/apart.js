@@ -1,7 +1,5 @@
 /** Rooms that tabs cannot share, such as those of one answer: on a connection of this tab's own. */
 
-import { Connection } from "./connection.js";
-
 export class Apart {
   #connection = null;
   #rooms = new Map();
@@ -20,7 +18,7 @@ export class Apart {
     this.#rooms.set(room.id, { room, ref });
     this.host.onRoomState(room, { status: "connecting" });
     if (this.#connection) return this.#connection.join(room, ref);
-    this.#connection = new Connection(this.place, {
+    this.#connection = this.place.connect({
       ...this.host,
       onState: (state) => {
         if (state.status === "open") return;

@@ -17,10 +17,7 @@ import { WORDS } from "./chat/words.js";
 const OUTAGE_MS = 3_000;
 const OBSERVED = ["conversation", "access", "approvals", "assistant", "label", "placeholder", "user"];
 
-/**
- * Dispatches `llm-send` (cancelable), `llm-event`, `llm-start`, `llm-end`, `llm-connection` and `llm-error`, which bubble.
- * What is in their `detail` is told in docs/widget.md.
- */
+/** Dispatches `llm-send` (cancelable), `llm-event`, `llm-start`, `llm-end`, `llm-connection`, `llm-error`: docs/widget.md. */
 export class Chat extends HTMLElement {
   static observedAttributes = OBSERVED;
   static #sharing = new Sharing();

@@ -66,8 +66,9 @@ export class LLMStream extends Emitter {
     const here = globalThis.location?.href;
     this.#http = new Http(new URL(api, here).href, csrfToken);
     const place = { url: new URL(url, here).href.replace(/^http/, "ws"), http: this.#http, mode: transport, user };
+    place.connect = (host) => new Connection(place, host);
     this.#listen();
-    this.#transport = share && canShare() ? new Tabs(place, this.#host) : new Connection(place, this.#host);
+    this.#transport = share && canShare() ? new Tabs(place, this.#host) : place.connect(this.#host);
     this.#transport.start();
   }
 

@@ -24,6 +24,7 @@ const REMEMBER_MS = 3_600_000;
  * @property {string} url of the socket
  * @property {import ("./http.js").Http} http
  * @property {string} mode `auto`, or the one transport that is allowed
+ * @property {(host: ConnectionHost) => Connection} [connect] opens one, for those who must not load this module
  */
 
 export class Connection {

@@ -1,7 +1,6 @@
 /** The tab that has the connection: serves its own rooms, and passes on to the others what is for theirs. */
 
 import { Apart } from "./apart.js";
-import { Connection } from "./connection.js";
 import { Seat } from "./seat.js";
 import { isSeen } from "./wire.js";
 
@@ -50,7 +49,7 @@ export class Leader {
     this.host = host;
     this.post = post;
     this.apart = new Apart(place, host);
-    this.connection = new Connection(place, {
+    this.connection = place.connect({
       onState: (state) => this.#onState(state),
       onRoomState: (line, state) => this.#onLineState(line, state),
       onReady: () => this.#onReady(),
