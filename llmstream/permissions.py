@@ -5,7 +5,7 @@ A policy's methods are synchronous and may use the ORM; they run on the database
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +102,11 @@ class ConversationPolicy:
 
     def _readable_singly(self, requester: Requester, pks: Collection[int]) -> set[int]:
         return {found.pk for found in Conversation.objects.filter(pk__in=pks) if self.can_read(requester, found)}
+
+    def audience(self, conversation: Conversation) -> Iterable[Any]:
+        """Return the users who are notified of what happens in a conversation, as far as they may read it."""
+        owner = [conversation.owner] if conversation.owner else []
+        return [*owner, *conversation.members.all()]
 
     def check_create(self, requester: Requester) -> None:
         """Raise PermissionDenied unless the requester may start conversations."""

@@ -1,7 +1,7 @@
 """What happened, told after the transaction has committed.
 
 Receivers run in a thread that does database work and may use the ORM. An exception in one is logged and disturbs
-nothing. They are sent per message and per generation, never per token.
+nothing. They are sent per message, generation and decision, never per token.
 """
 
 from __future__ import annotations
@@ -16,3 +16,7 @@ generation_started = Signal()
 generation_recovered = Signal()
 #: ``sender=Generation, generation``: it has its terminal event; ``generation.status`` says which.
 generation_finished = Signal()
+#: ``sender=ToolCall, tool_call``: it waits for somebody's decision, and its generation with it.
+approval_requested = Signal()
+#: ``sender=ToolCall, tool_call``: it was approved or denied, or nobody has decided in time; ``status`` says which.
+approval_decided = Signal()

@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "channels",
     "django_eventstream",
     "llmstream",
+    "llmstream.contrib.eventstream",
     "project",
 ]
 
@@ -64,6 +65,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "project.notifications.notifications",
             ],
         },
     },
@@ -94,6 +96,17 @@ def database(url: str) -> dict[str, Any]:
     }
 
 
+def redis_options(url: str) -> dict[str, Any]:
+    """Return the arguments of ``redis.Redis`` for a ``redis://:password@host:port/db`` URL."""
+    parts = urlsplit(url)
+    return {
+        "host": unquote(parts.hostname or "localhost"),
+        "port": parts.port or 6379,
+        "db": int(parts.path.strip("/") or 0),
+        "password": unquote(parts.password) if parts.password else None,
+    }
+
+
 DATABASES = {"default": database(os.environ.get("DATABASE_URL") or f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -104,6 +117,12 @@ if REDIS_URL := os.environ.get("REDIS_URL"):
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {"hosts": [REDIS_URL]},
     }
+
+# Notifications: who may read them, where those are kept that a client has missed, and how they reach other processes.
+EVENTSTREAM_CHANNELMANAGER_CLASS = "llmstream.contrib.eventstream.channelmanager.ChannelManager"
+EVENTSTREAM_STORAGE_CLASS = "llmstream.contrib.eventstream.storage.Storage"
+if REDIS_URL:
+    EVENTSTREAM_REDIS = redis_options(REDIS_URL)
 
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = []
 LOGIN_URL = "login"

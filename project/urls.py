@@ -21,7 +21,9 @@ urlpatterns = [
     path("accounts/login/", views.SignInView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
     path("accounts/demo/", views.DemoSignInView.as_view(), name="demo-sign-in"),
+    path("operations/", views.operations, name="operations"),
     path("llmstream/", include("llmstream.urls")),
+    path("notifications/", include("llmstream.contrib.eventstream.urls")),
     path("admin/", admin.site.urls),
     # Browsers ask for it on pages that name no icon, such as the admin's.
     path("favicon.ico", RedirectView.as_view(url=static("demo/favicon.svg"))),

@@ -1,23 +1,30 @@
-"""The demo site's pages: home, sign-in, chat, rooms and the widget."""
+"""The demo site's pages: home, sign-in, chat, rooms, the widget and operations."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.admin.views.decorators import staff_member_required
 from django.contrib.auth import get_user_model, login
-from django.contrib.auth.decorators import login_required
+from django.contrib.auth.decorators import login_required, permission_required
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import LoginView, RedirectURLMixin
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views import View
+from django_eventstream import get_current_event_id
 
 from llmstream.conf import get_settings
-from llmstream.models import Conversation
+from llmstream.contrib.eventstream.channelmanager import OPERATIONS_PERMISSION
+from llmstream.contrib.eventstream.channels import OPERATIONS
+from llmstream.models import Conversation, Generation
 from llmstream.permissions import get_policy
 from llmstream.snapshot import state, user_object
 
@@ -26,6 +33,7 @@ from .middleware import POLICY
 DEMO_USERS = ("alice", "bob")
 CONVERSATIONS_SHOWN = 200
 WIDGET_SHOWN = 5
+GENERATIONS_SHOWN = 20
 
 
 def demo_sign_in_allowed() -> bool:
@@ -147,6 +155,36 @@ def room(request: HttpRequest, conversation: str) -> HttpResponse:
         **_context(request),
     }
     return render(request, "room.html", {"page": page})
+
+
+@staff_member_required(login_url="login")
+@permission_required(OPERATIONS_PERMISSION, raise_exception=True)
+def operations(request: HttpRequest) -> HttpResponse:
+    """What runs on the site, as it stands; the page goes on with the notifications behind it."""
+    last = get_current_event_id([OPERATIONS])
+    since = timezone.now() - timedelta(days=1)
+    active = Generation.objects.filter(status__in=Generation.ACTIVE)
+    ended = Generation.objects.filter(ended_at__gte=since)
+    newest = Generation.objects.select_related("conversation").order_by("-pk")[:GENERATIONS_SHOWN]
+    page = {
+        "url": f"{reverse('llmstream_eventstream:operations')}?{urlencode({'lastEventId': last})}",
+        "counts": dict.fromkeys(Generation.Status.values, 0)
+        | dict(active.values_list("status").annotate(Count("pk")).order_by())
+        | dict(ended.values_list("status").annotate(Count("pk")).order_by()),
+        "active": dict(active.values_list("public_id", "status")),
+        "newest": [
+            {
+                "generation": found.public_id,
+                "conversation": found.conversation.public_id,
+                "model": found.model,
+                "status": found.status,
+                "error": found.error_code,
+                "at": found.ended_at or found.created_at,
+            }
+            for found in newest
+        ],
+    }
+    return render(request, "operations.html", {"page": page})
 
 
 class WidgetView(LoginRequiredMixin, View):

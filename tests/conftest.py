@@ -12,6 +12,7 @@ from django.db import connection, connections
 from playwright.sync_api import Browser, Playwright, sync_playwright
 from pytest_django import DjangoDbBlocker
 
+from llmstream.contrib.eventstream import receivers
 from llmstream.database import close_executor
 from llmstream.engine import Engine
 from tools.services.browser import ARGUMENTS, chromium
@@ -93,6 +94,12 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
     yield browser
     browser.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def silence() -> None:
+    """Send no notifications but in the tests that are about them."""
+    receivers.disconnect()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -31,7 +31,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_eventstream",
     "llmstream",
+    "llmstream.contrib.eventstream",
 ]
 
 STORAGES = {
@@ -78,6 +80,9 @@ def _database(choice: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database(os.environ.get("LLMSTREAM_TEST_DB") or "sqlite")}
+
+EVENTSTREAM_CHANNELMANAGER_CLASS = "llmstream.contrib.eventstream.channelmanager.ChannelManager"
+EVENTSTREAM_STORAGE_CLASS = "llmstream.contrib.eventstream.storage.Storage"
 
 LLMSTREAM: dict[str, Any] = {
     "MODELS": {"default": {"PROVIDER": "llmstream.providers.scripted.ScriptedProvider", "LABEL": "Scripted"}},

@@ -8,4 +8,5 @@ from django.urls import include, path
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("llmstream/", include("llmstream.urls")),
+    path("notifications/", include("llmstream.contrib.eventstream.urls")),
 ]

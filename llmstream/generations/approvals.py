@@ -18,9 +18,10 @@ from ..exceptions import NoSuchToolCall, ToolCallDecided, ToolDenied, ToolError,
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
 from ..models import Generation, ToolCall
+from ..signals import approval_decided, approval_requested
 from ..snapshot import user_object
 from ..toolbox.results import tool_error_object
-from .queries import get_generation
+from .queries import after_commit, get_generation
 
 Status = ToolCall.Status
 
@@ -34,6 +35,14 @@ def suspend(generation: int, calls: Sequence[str], expires_at: datetime, *, firs
     Generation.objects.using(database_alias()).filter(pk=generation).update(
         status=Generation.Status.WAITING, lease_expires_at=None, first_token_at=first_token_at
     )
+
+
+def tell_requested(generation: int, calls: Sequence[str]) -> None:
+    """Send ``approval_requested`` for calls that wait, if anybody listens."""
+    if not approval_requested.has_listeners(ToolCall):
+        return
+    for row in _calls(generation).filter(call__in=calls).order_by("pk"):
+        approval_requested.send_robust(ToolCall, tool_call=row)
 
 
 def decide(generation: int, call: str, decision: str, user: Any) -> Generation:
@@ -106,6 +115,7 @@ def _settle(log: LogTransaction, generation: Generation, row: ToolCall, decision
     row.error = error.code if error else ""
     row.decided_by, row.decided_at = user, timezone.now()
     row.save(update_fields=["status", "approved", "error", "decided_by", "decided_at"])
+    after_commit(approval_decided, ToolCall, tool_call=row)
     if not _calls(generation.pk).filter(status=Status.PENDING).exists():
         waiting = Generation.objects.using(database_alias()).filter(pk=generation.pk, status=Generation.Status.WAITING)
         waiting.update(status=Generation.Status.QUEUED)

@@ -50,7 +50,7 @@ from ..providers.registry import load_provider
 from ..signals import generation_finished
 from ..toolbox.registry import load_tools
 from .agent_parts import AgentParts
-from .approvals import suspend
+from .approvals import suspend, tell_requested
 from .claims import Claim
 from .endings import NOT_BILLED, Ending, fail, store_ending, tell_finished
 from .figures import plausible, tokens_of
@@ -252,12 +252,12 @@ class Run:
 
     async def _suspend(self, calls: ToolCalls, pending: Sequence[Call]) -> None:
         expires_at, (*others, last) = calls.requests(pending)
-        self._finishing, ids = True, [call.id for call in pending]
+        since, self._finishing, ids = self._ending.first_token_at, True, [call.id for call in pending]
         for event in others:
             self._lane.append(event)
-        since = self._ending.first_token_at
         await self._lane.end(last, lambda _: suspend(self.claim.generation, ids, expires_at, first_token_at=since))
         self._suspended = True
+        await run_db(tell_requested, self.claim.generation, ids)
 
     async def _take_steers(self) -> None:
         """Hand the model what people have said since it was asked last."""

@@ -9,6 +9,10 @@ import json
 import os
 
 from tests.settings import *  # noqa: F403
+from tests.settings import INSTALLED_APPS
+
+# A site without extras; those that are about one add its app.
+INSTALLED_APPS = [app for app in INSTALLED_APPS if "eventstream" not in app]
 
 LLMSTREAM = {
     "MODELS": {"paced": {"PROVIDER": "tests.live.sites.provider.PacedProvider", "LABEL": "Paced"}},

@@ -1,0 +1,1 @@
+"""Parts that need another package, each an app of its own."""

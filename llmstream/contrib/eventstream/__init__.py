@@ -1,0 +1,1 @@
+"""Notifications over django-eventstream: what happens to messages and generations, never what is said in them."""

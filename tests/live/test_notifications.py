@@ -1,0 +1,48 @@
+"""Notifications between processes: an answer runs at one server, and its people listen at another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import httpx_sse
+
+from tools.services.valkey import ValkeyServer
+
+from .api import Api
+from .conftest import QUICK, Rig
+from .servers import prepare
+from .sites.provider import script
+
+SETTINGS = "tests.live.sites.notifying"
+
+
+async def test_notifications_cross_processes_and_survive_a_reconnect(
+    rig: Rig, valkey_server: ValkeyServer, tmp_path: Path
+) -> None:
+    env = {"REDIS_URL": valkey_server.url}
+    url = f"sqlite:///{tmp_path}/notifying.sqlite3"
+    database = prepare(url, settings="tests.settings")
+    broker = {**QUICK, "BROKER": "llmstream.brokers.channels.ChannelsBroker"}
+    servers = [rig.launch("uvicorn", database, settings=SETTINGS, env=env, llmstream=broker) for _ in range(2)]
+    here, there = (server.wait_ready() for server in servers)
+    alice = Api(here.url, database.accounts["alice"])
+    room = await alice.conversation()
+    async with httpx.AsyncClient(
+        base_url=there.url, cookies=alice.account.cookies, trust_env=False, timeout=15
+    ) as client:
+        seen: list[tuple[str, str]] = []
+        for last in (False, True):
+            headers = {"Last-Event-ID": seen[-1][0]} if last else {}
+            async with httpx_sse.aconnect_sse(client, "GET", "/notifications/", headers=headers) as source:
+                async for event in source.aiter_sse():
+                    if event.event == "stream-open" and not last:
+                        await alice.send(script(3), to=room)
+                    if event.event not in {"stream-open", "keep-alive"}:
+                        assert json.loads(event.data)["conversation"] == room
+                        seen.append((event.id, event.event))
+                    if event.event == ("generation-finished" if last else "generation-started"):
+                        break
+    kinds = ["message-created", "message-created", "generation-started", "generation-finished"]
+    assert list(dict(seen).values()) == kinds
