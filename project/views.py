@@ -8,11 +8,11 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.admin.views.decorators import staff_member_required
 from django.contrib.auth import get_user_model, login
-from django.contrib.auth.decorators import login_required, permission_required
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.views import LoginView, RedirectURLMixin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
@@ -20,9 +20,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views import View
 from django_eventstream import get_current_event_id
+from django_eventstream.utils import get_channelmanager
 
 from llmstream.conf import get_settings
-from llmstream.contrib.eventstream.channelmanager import OPERATIONS_PERMISSION
 from llmstream.contrib.eventstream.channels import OPERATIONS
 from llmstream.models import Conversation, Generation
 from llmstream.permissions import get_policy
@@ -157,10 +157,11 @@ def room(request: HttpRequest, conversation: str) -> HttpResponse:
     return render(request, "room.html", {"page": page})
 
 
-@staff_member_required(login_url="login")
-@permission_required(OPERATIONS_PERMISSION, raise_exception=True)
+@login_required
 def operations(request: HttpRequest) -> HttpResponse:
     """What runs on the site, as it stands; the page goes on with the notifications behind it."""
+    if not get_channelmanager().can_read_channel(request.user, OPERATIONS):
+        raise PermissionDenied
     last = get_current_event_id([OPERATIONS])
     since = timezone.now() - timedelta(days=1)
     active = Generation.objects.filter(status__in=Generation.ACTIVE)

@@ -63,6 +63,7 @@ def subclasses(of: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
 def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
         "admin.md": ["LogEntry", "ScriptedProvider"],
+        "notifications.md": ["EVENTSTREAM_STORAGE_CLASS", "class Channels"],
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],
         "providers.md": ["LLMSTREAM", *SERVICES, "RECOVERY", "class LastTurns", "class Parrot"],
         "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
@@ -284,6 +285,18 @@ def test_the_settings_table_is_complete_and_its_defaults_are_true() -> None:
 def test_the_example_recovery_is_understood() -> None:
     with override_settings(LLMSTREAM={"MODELS": snippet("docs/providers.md", "RECOVERY")["MODELS"]}):
         assert list(get_settings().models["house"].recovery) == ["retry", "continue"]
+
+
+def test_the_example_notifications_pass_the_checks() -> None:
+    given = {k: v for k, v in snippet("docs/notifications.md", "STORAGE_CLASS").items() if k.startswith("EVENTSTREAM")}
+    with override_settings(**given):
+        assert [found.id for found in run_checks(tags=["llmstream"]) if "eventstream" in str(found.id)] == []
+
+
+def test_the_example_channels_keep_ours_closed() -> None:
+    channels = snippet("docs/notifications.md", "class Channels")["Channels"]()
+    readable = [name for name in ("news", "llmstream-operations", "other") if channels.can_read_channel(None, name)]
+    assert readable == ["news"]
 
 
 def test_a_worker_is_mounted_as_told() -> None:

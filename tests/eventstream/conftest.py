@@ -76,10 +76,9 @@ async def listening(who: User, path: str = "", last: str = "") -> AsyncIterator[
     client = AsyncClient()
     await client.aforce_login(who)
     headers = {"Last-Event-ID": last} if last else {}
-    response = await client.get(f"/notifications/{path}", headers=headers)
+    response: Any = await client.get(f"/notifications/{path}", headers=headers)
     assert response.status_code == 200, response.content
-    chunks: Any = response.streaming_content
-    async with aclosing(aiter(chunks)) as opened:
+    async with aclosing(aiter(response.streaming_content)) as opened:
         listener = Listener(opened)
         listener.body = await take(opened, lambda body: b"stream-open" in body or b"stream-error" in body)
         yield listener

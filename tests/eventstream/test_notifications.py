@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -243,7 +244,7 @@ def test_what_a_site_sends_into_our_channels_takes_its_turn() -> None:
 
 async def test_no_answer_waits_for_its_notifications(notifying: Engine) -> None:
     go_on = threading.Event()
-    get_sender().submit(lambda: bool(go_on.wait(10)) and None)
+    get_sender().submit(partial(_wait, go_on))
     try:
         with site():
             sent = await asked(notifying)
@@ -253,6 +254,10 @@ async def test_no_answer_waits_for_its_notifications(notifying: Engine) -> None:
         go_on.set()
     await run_db(get_sender().flush)
     assert await run_db(kept, OPERATIONS) == list(enumerate(ANSWERED, 1))
+
+
+def _wait(event: threading.Event) -> None:
+    event.wait(10)
 
 
 @pytest.mark.parametrize(

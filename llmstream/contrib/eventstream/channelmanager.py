@@ -13,7 +13,7 @@ from ...permissions import Requester, get_policy
 from .channels import OPERATIONS, conversation_of, is_ours, user_channel
 
 #: What a member of the staff needs to follow the whole site.
-OPERATIONS_PERMISSION = "llmstream.view_generation"
+_OPERATIONS_PERMISSION = "llmstream.view_generation"
 
 
 class ChannelManagerMixin:
@@ -31,7 +31,7 @@ class ChannelManagerMixin:
         if user is None:
             return False
         if channel == OPERATIONS:
-            return bool(user.is_staff and user.has_perm(OPERATIONS_PERMISSION))
+            return bool(user.is_staff and user.has_perm(_OPERATIONS_PERMISSION))
         if public_id := conversation_of(channel):
             found = Conversation.objects.filter(public_id=public_id).first()
             return found is not None and get_policy().can_read(Requester(user), found)
