@@ -285,7 +285,7 @@ def test_other_processes_need_redis() -> None:
 def found() -> list[str]:
     """Return the ids of what our checks find, without the prefix."""
     prefix = "llmstream_eventstream."
-    return [str(item.id).removeprefix(prefix) for item in run_checks(tags=["llmstream"]) if prefix in str(item.id)]
+    return [str(item.id).removeprefix(prefix) for item in run_checks(tags=["llmstream_eventstream"]) if prefix in str(item.id)]
 
 
 WITHOUT = """
@@ -297,7 +297,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from llmstream import signals
 from llmstream.models import Generation
-print([found.id for found in run_checks(tags=["llmstream"])], signals.generation_finished.has_listeners(Generation))
+print([found.id for found in run_checks(tags=["llmstream_eventstream"])], signals.generation_finished.has_listeners(Generation))
 call_command("migrate", verbosity=0)
 """
 

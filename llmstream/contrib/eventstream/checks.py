@@ -18,7 +18,7 @@ _HERE = "llmstream.contrib.eventstream"
 _PREFIX = "llmstream_eventstream"
 
 
-@register("llmstream")
+@register("llmstream_eventstream")
 def check_eventstream(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """E001-E003, W001-W002: django-eventstream is there, guarded by our policy, and reaches every process."""
     return list(_faults())
