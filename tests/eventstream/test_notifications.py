@@ -39,7 +39,7 @@ from .conftest import listening
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-HERE = "llmstream.contrib.eventstream"
+TAG = "llmstream_eventstream"
 #: All that a notification may hold; what was said is not among it.
 FIELDS = {"conversation", "message", "generation", "model", "role", "status", "error", "call", "tool", "decision", "at"}
 ANSWERED = ["message-created", "message-created", "generation-started", "generation-finished"]
@@ -284,8 +284,7 @@ def test_other_processes_need_redis() -> None:
 
 def found() -> list[str]:
     """Return the ids of what our checks find, without the prefix."""
-    prefix = "llmstream_eventstream."
-    return [str(item.id).removeprefix(prefix) for item in run_checks(tags=["llmstream_eventstream"]) if prefix in str(item.id)]
+    return [str(item.id).removeprefix(f"{TAG}.") for item in run_checks(tags=[TAG])]
 
 
 WITHOUT = """
@@ -297,7 +296,8 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from llmstream import signals
 from llmstream.models import Generation
-print([found.id for found in run_checks(tags=["llmstream_eventstream"])], signals.generation_finished.has_listeners(Generation))
+found = run_checks(tags=["llmstream_eventstream"])
+print([item.id for item in found], signals.generation_finished.has_listeners(Generation))
 call_command("migrate", verbosity=0)
 """
 
