@@ -12,21 +12,40 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient
 
 from llmstream.contrib.eventstream import receivers
-from llmstream.contrib.eventstream.sender import close_sender
+from llmstream.contrib.eventstream.sender import close_sender, get_sender
+from llmstream.database import run_db
 from llmstream.engine import Engine
-from tests.support import take, within
+from llmstream.models import Generation
+from llmstream.signals import generation_finished
+from tests.support import ended, take, until, within
 
 #: Frames of django-eventstream's own.
 _OWN = ("stream-open", "keep-alive")
+#: Generations of whose end the receivers have heard.
+FINISHED: set[int] = set()
 
 
 @pytest.fixture
 async def notifying(running: Engine) -> AsyncIterator[Engine]:
     """An engine of whose answers people are notified."""
+    FINISHED.clear()
     receivers.connect()
+    generation_finished.connect(_note)
     yield running
+    generation_finished.disconnect(_note)
     receivers.disconnect()
     close_sender()
+
+
+def _note(generation: Generation, **_: Any) -> None:
+    FINISHED.add(generation.pk)
+
+
+async def told(generation: Generation) -> None:
+    """Wait until everybody has been notified of a generation's end."""
+    await ended(generation)
+    await until(lambda: generation.pk in FINISHED)
+    await run_db(get_sender().flush)
 
 
 def parse(body: bytes) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ from tests.live.servers import ROOT
 from tests.support import ask_in, asked, changed, conversation, ended, site, stored_one, user
 from tests.tools.site import agent, order
 
-from .conftest import listening
+from .conftest import listening, told
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -101,8 +101,7 @@ async def test_who_comes_back_with_the_last_id_gets_what_was_missed(notifying: E
             heard = await listener.until("generation-finished")
         for middle in (heard[1]["id"], heard[-1]["id"]):
             others = await run_db(conversation, owner=ann)
-            await ended((await ask_in(notifying, others)).generation)
-            await run_db(get_sender().flush)
+            await told((await ask_in(notifying, others)).generation)
             async with listening(ann, last=middle) as listener:
                 positions = await run_db(kept, user_channel(ann))
                 after = int(middle.rpartition(":")[2])
@@ -117,8 +116,7 @@ async def test_who_comes_back_with_the_last_id_gets_what_was_missed(notifying: E
 async def test_what_is_kept_no_longer_leads_to_a_reset(notifying: Engine) -> None:
     ann, mine = await anns()
     with site():
-        await ended((await ask_in(notifying, mine)).generation)
-        await run_db(get_sender().flush)
+        await told((await ask_in(notifying, mine)).generation)
         old = timezone.now() - outbox.KEPT - timedelta(seconds=1)
         await run_db(Notification.objects.filter(seq__lte=2).update, created_at=old)
         assert await run_db(outbox.prune) == 6
@@ -135,14 +133,12 @@ async def test_nobody_is_told_of_another_s_conversation(notifying: Engine) -> No
     bob, carol = await run_db(user, "bob"), await run_db(user, "carol")
     membership = await run_db(Membership.objects.create, conversation=mine, user=carol, role="reader")
     with site():
-        await ended((await ask_in(notifying, mine)).generation)
-        await run_db(get_sender().flush)
+        await told((await ask_in(notifying, mine)).generation)
         names = await run_db(lambda: set(Channel.objects.values_list("name", flat=True)))
         of_mine = conversation_channel(mine.public_id)
         assert names == {user_channel(ann), user_channel(carol), of_mine, OPERATIONS}
         await run_db(membership.delete)
-        await ended((await ask_in(notifying, mine)).generation)
-        await run_db(get_sender().flush)
+        await told((await ask_in(notifying, mine)).generation)
     assert [len(await run_db(kept, user_channel(who))) for who in (ann, carol, bob)] == [8, 4, 0]
 
 
@@ -252,7 +248,7 @@ async def test_no_answer_waits_for_its_notifications(notifying: Engine) -> None:
         assert await run_db(Notification.objects.count) == 0
     finally:
         go_on.set()
-    await run_db(get_sender().flush)
+    await told(sent.generation)
     assert await run_db(kept, OPERATIONS) == list(enumerate(ANSWERED, 1))
 
 
