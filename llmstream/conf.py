@@ -162,7 +162,7 @@ class Settings:
     long_poll_max: float = 30.0
     #: Open streams and waiting long polls per process, and of one user or visitor in it.
     max_streams: int = 20_000
-    max_streams_per_user: int = 50
+    max_streams_per_user: int = 1_000
     #: Recent events kept in memory per followed conversation; readers further behind read the database.
     tail_bytes: int = 32_768
     #: Bytes of events per page of a replay.

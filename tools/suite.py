@@ -18,14 +18,12 @@ NO_TESTS_COLLECTED = 5
 # Most tests wait for servers, browsers and timers, so more of them run at once than there are cores to run on; not many
 # more, since each process of tests keeps servers of its own.
 PARALLEL = ("-n", str(1 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile")
-# On the newest Django, so that both runs end within half an hour on two cores: all that runs within one process, and
-# those of the live tests that Django itself decides. What is left out is about processes, browsers and services.
+# On the newest Django, so that both runs end within half an hour on two cores: what Django itself decides. What is left
+# out is about the log, processes, browsers and services.
 NEWEST = (
     *(str(file.relative_to(ROOT)) for file in sorted(ROOT.glob("tests/test_*.py"))),
-    *(f"tests/{name}" for name in ("admin", "brokers", "generations", "http", "log", "retention")),
-    *(f"tests/{name}" for name in ("runners", "tools", "websocket")),
-    *("tests/widget", "tests/demo/test_pages.py", "tests/demo/test_admin.py"),
-    *(f"tests/live/test_{name}.py" for name in ("quickstart", "tasks", "traps")),
+    *(f"tests/{name}" for name in ("admin", "http", "websocket")),
+    *(f"tests/live/test_{name}.py" for name in ("quickstart", "tasks")),
 )
 NO_BROWSER = """The browser tests need Chromium or Chrome, and this user may not install it.
 On Debian: apt-get install chromium. Elsewhere: name it in CHROMIUM=/path/to/chrome."""

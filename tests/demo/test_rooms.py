@@ -59,15 +59,19 @@ def pair(meet: Callable[..., Pair]) -> Pair:
     return meet()
 
 
-def test_both_see_who_is_here_and_on_how_many_devices(pair: Pair) -> None:
+def test_both_see_who_is_here_and_on_how_many_devices(pair: Pair, new_visitor: VisitorFactory) -> None:
     alice, bob = pair
     for chat in pair:
         for name in ("alice", "bob"):
             expect(person(chat, name)).to_have_attribute("data-devices", "1")
     tab = bob.tab()
+    live(tab)  # on the connection of the first one
+    phone = new_visitor().sign_in("bob")
+    phone.page.goto(bob.page.url)
     expect(person(alice, "bob")).to_contain_text("2 devices")
-    tab.page.close()
+    phone.page.close()
     expect(person(alice, "bob")).to_have_attribute("data-devices", "1")
+    tab.page.close()
     bob.page.goto("/rooms/")
     expect(person(alice, "bob")).to_have_attribute("data-devices", "0")
 

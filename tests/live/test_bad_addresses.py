@@ -26,13 +26,24 @@ ROUTES: list[tuple[str, str]] = [
     ("POST", "conversations/{conversation}/members/"),
     ("PATCH", "conversations/{conversation}/members/{user}/"),
     ("DELETE", "conversations/{conversation}/members/{user}/"),
+    ("POST", "conversations/{conversation}/attachments/"),
+    ("GET", "attachments/{attachment}/"),
+    ("DELETE", "attachments/{attachment}/"),
     ("GET", "conversations/?before={conversation}"),
 ]
 
 
 def named(sent: Sent) -> dict[str, str]:
     """What the routes name."""
-    return {"conversation": sent.conversation, "generation": sent.generation, "call": "x", "user": "1"}
+    ids = {"conversation": sent.conversation, "generation": sent.generation}
+    return {**ids, "call": "x", "user": "1", "attachment": "Z" * 22}
+
+
+def body(method: str, route: str) -> dict[str, Any]:
+    """What a request to the route carries."""
+    if route.endswith("/attachments/"):
+        return {"files": {"file": ("a.txt", b"x", "text/plain")}}
+    return {} if method == "GET" else {"json": prompt("x", title="x")}
 
 
 def bare(response: httpx.Response) -> tuple[int, bytes, set[str]]:
@@ -47,7 +58,7 @@ async def test_foreign_ids_look_like_unknown_ones_on_every_route(carol: Api, dav
     made_up = {**real, "conversation": "Z" * 22, "generation": "Z" * 22}
     for method, route in ROUTES:
         for accept in ("application/json", "text/event-stream"):
-            options: dict[str, Any] = {} if method == "GET" else {"json": prompt("x", title="x")}
+            options = body(method, route)
             headers = {"Accept": accept, "Last-Event-ID": sent.last_event_id}
             foreign = await dave.request(method, route.format(**real), headers=headers, **options)
             unknown = await dave.request(method, route.format(**made_up), headers=headers, **options)
@@ -126,9 +137,8 @@ async def test_commands_need_the_csrf_token(carol: Api, fault: str) -> None:
                 del cookies["csrftoken"]
             case "foreign origin":
                 headers["Origin"] = "https://evil.example"
-        response = await carol.request(
-            method, route.format(**real), headers=headers, cookies=cookies, json=prompt("forged", title="forged")
-        )
+        options = body(method, route)
+        response = await carol.request(method, route.format(**real), headers=headers, cookies=cookies, **options)
         assert error_code(response, 403) == "csrf_failed", route
     assert await carol.state(sent.conversation) == before
 

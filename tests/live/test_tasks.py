@@ -50,10 +50,10 @@ async def test_prompts_are_tasks_and_have_their_turns_in_order(scene: Scene) -> 
     check(history, first.generation, find(state, first.message))
     assert [text_of(find(state, sent.message)) for sent in rest] == [answer(5), answer(6)]
     worker.terminate()
-    ((status, count),) = scene.database.execute(TASKS)
-    # One for each prompt; a worker that is slow to start may have been reminded of the first.
-    assert status == "SUCCESSFUL"
-    assert count >= 3
+    tasks = dict(scene.database.execute(TASKS))
+    # One for each prompt; a worker that is slow may have been reminded of one, and have ended before it came to that.
+    assert tasks.pop("SUCCESSFUL") >= 3
+    assert not tasks.keys() - {"READY"}
 
 
 async def test_a_stop_ends_the_task_and_a_crash_leaves_the_rest_to_another_worker(scene: Scene) -> None:
