@@ -9,6 +9,7 @@ import pytest
 from django.core.checks import run_checks
 from django.test import override_settings
 
+import llmstream.runners.tasks  # noqa: F401  # imported here, while TASKS can be read
 from llmstream.checks import check_databases, pool_faults, sqlite_faults
 from tests.support import changed
 
