@@ -42,6 +42,8 @@ from .turns import Turns
 logger = logging.getLogger("llmstream")
 
 _TICK = 1.0
+#: Events after which something else is to be done than to show them.
+_TURNS = frozenset({MESSAGE_END, TOOL_APPROVAL_RESPONSE})
 #: Seconds that the end of a server's loop may be held up to hand over what runs on it.
 _LEAVING = 5.0
 
@@ -90,15 +92,14 @@ class Engine:
             self.loop.call_soon_threadsafe(self._publish, batches)
 
     def _publish(self, batches: list[Batch]) -> None:
-        ended = {row.generation for batch in batches for row in batch.rows if row.type == MESSAGE_END}
-        if ended - self.runs.keys():
+        turns = [(batch.conversation, row) for batch in batches for row in batch.rows if row.type in _TURNS]
+        if any(row.type == MESSAGE_END and row.generation not in self.runs for _, row in turns):
             self._cancel_left()  # Ended by this process, run by another or by none.
         self.receive(batches)
         self.broker.publish(batches)
-        for batch in batches:
-            if any(row.type == TOOL_APPROVAL_RESPONSE for row in batch.rows):
-                # Decided by this process, so this process sees to it that the generation goes on.
-                self.await_turn(batch.conversation)
+        # Decided by this process, so this process sees to it that the generation goes on.
+        for conversation in {of for of, row in turns if row.type == TOOL_APPROVAL_RESPONSE}:
+            self.await_turn(conversation)
 
     def receive(self, batches: list[Batch]) -> None:
         """Take committed batches, from this process or from another one."""
