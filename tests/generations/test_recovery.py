@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,18 +11,15 @@ import pytest
 from django.db import transaction
 from django.dispatch import Signal
 
-from llmstream import turns
 from llmstream.database import run_db
-from llmstream.engine import get_engine
-from llmstream.generations import patience
 from llmstream.generations.claims import claim_next
 from llmstream.generations.endings import stop
-from llmstream.generations.prompts import Prompt, Sent, send
+from llmstream.generations.prompts import Sent
 from llmstream.generations.recovery import sweep
 from llmstream.generations.run import Run
 from llmstream.log.group import commit
 from llmstream.models import Conversation, Generation, LeftResponse, ToolCall, UsageRecord
-from llmstream.providers.base import Finish, ProviderRequest, Usage
+from llmstream.providers.base import Finish, Usage
 from llmstream.signals import generation_recovered
 from tests.log.test_group import write
 from tests.support import (
@@ -319,99 +316,3 @@ async def test_a_tool_that_was_at_work_is_not_run_again_and_its_model_is_told(tr
     assert rows == [("done", ""), ("failed", "tool_interrupted")]
     assert CANCELLED.count(generation.public_id) == 1
     assert types(await run_db(stored, sent.conversation)).count("tool-call") == 2
-
-
-async def test_a_process_that_ends_hands_its_answers_over_at_once(transactional_db: None) -> None:
-    service, upstream = Service(), Upstream()
-    models = {"default": served(service), "second": model(upstream)}
-    with site(models=models, LEASE=600.0, POLL_INTERVAL=0.02):
-        async with clean_engine() as engine:
-            sent, other = await asked(engine), await asked(engine, model="second")
-            service.say("one ")
-            await stored_one(sent.conversation, "text-delta")
-            await within(upstream.called.wait())
-            await engine.leave()
-            for left in (sent, other):
-                assert (await run_db(fresh, left)).status == "queued"
-            await until(lambda: not engine.runs)
-        service.say("two", Finish("stop"))
-        upstream.say("again")
-        upstream.finish()
-        async with clean_engine() as engine:
-            engine.wake()
-            generation, again = await ended(sent.generation), await ended(other.generation)
-    assert (generation.message.text, generation.takeovers, service.cancelled) == ("one two", 0, [])
-    assert again.message.text == "again"
-
-
-async def test_the_end_of_a_server_s_loop_hands_over_what_runs_on_it(transactional_db: None) -> None:
-    called: list[ProviderRequest] = []
-
-    async def silent(request: ProviderRequest) -> AsyncGenerator[Any, None]:
-        called.append(request)
-        await asyncio.Event().wait()
-        yield ""
-
-    async def serve() -> Sent:
-        sent = await asked(get_engine())
-        await until(lambda: called)
-        return sent
-
-    with site(silent, LEASE=600.0):
-        sent = await asyncio.to_thread(asyncio.run, serve())
-        assert (await run_db(fresh, sent)).status == "queued"
-
-
-async def test_a_prompt_that_can_never_be_claimed_ends_as_failed(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries: list[int] = []
-
-    def refuse(conversation: int) -> Any:
-        tries.append(conversation)
-        raise TypeError
-
-    monkeypatch.setattr(turns, "claim_next", refuse)
-    with site(POLL_INTERVAL=0.01):
-        async with clean_engine() as engine:
-            sent = await run_db(lambda: send(conversation().pk, Prompt("Hi"), run=False))
-            engine.await_turn(sent.conversation.pk)
-            generation = await ended(sent.generation)
-    assert (generation.status, generation.error_code) == ("failed", "error")
-    assert len(tries) in (5, 6), "two looks may coincide, not more"
-
-
-async def test_a_provider_that_does_not_close_its_stream_holds_nothing_up(
-    transactional_db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(patience, "CLOSING", 0.05)
-
-    async def clinging(request: ProviderRequest) -> AsyncGenerator[Any, None]:
-        try:
-            while True:
-                yield "x" * 10
-                if request.messages[-1].content == "silent":
-                    await asyncio.Event().wait()
-        finally:
-            await asyncio.Event().wait()
-
-    with site(models={"default": model(clinging, TOKEN_TIMEOUT=0.1)}, MAX_ANSWER_CHARS=100):
-        async with clean_engine() as engine:
-            cut = await ended((await asked(engine, "silent")).generation, 5.0)
-            long = await ended((await asked(engine, "long")).generation, 5.0)
-    assert (cut.status, cut.error_code) == ("failed", "provider_timeout")
-    assert (long.status, long.finish_reason) == ("completed", "length")
-
-
-@pytest.mark.parametrize("fault", [SystemExit, KeyboardInterrupt, type("Panic", (BaseException,), {})])
-async def test_a_provider_that_tries_to_end_the_process_fails_its_answer(
-    transactional_db: None, fault: Callable[[], BaseException]
-) -> None:
-    async def leaving(request: ProviderRequest) -> AsyncGenerator[Any, None]:
-        yield "some"
-        raise fault()
-
-    with site(leaving):
-        async with clean_engine() as engine:
-            generation = await ended((await asked(engine)).generation, 5.0)
-    assert (generation.status, generation.error_code, generation.message.text) == ("failed", "provider_error", "some")
