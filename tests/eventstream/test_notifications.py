@@ -32,7 +32,7 @@ from llmstream.generations.approvals import decide
 from llmstream.models import Conversation, Membership
 from llmstream.providers.base import ProviderRequest
 from tests.live.servers import ROOT
-from tests.support import ask_in, asked, changed, conversation, ended, site, stored_one, user
+from tests.support import ask_in, asked, changed, conversation, ended, site, stored_one, user, within
 from tests.tools.site import agent, order
 
 from .conftest import listening, told
@@ -111,6 +111,34 @@ async def test_who_comes_back_with_the_last_id_gets_what_was_missed(notifying: E
                     position for position in positions if position[0] > after
                 ]
     assert [seq for seq, _ in positions] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("storage", [None, "django_eventstream.storage.DjangoModelStorage"])
+async def test_nothing_is_left_out_or_doubled_while_a_stream_opens(notifying: Engine, storage: str | None) -> None:
+    ann, mine = await anns()
+    with site(), override_settings(**({"EVENTSTREAM_STORAGE_CLASS": storage} if storage else {})):
+        async with listening(ann) as fresh:  # has sent its opening, and does not listen yet
+            await told((await ask_in(notifying, mine)).generation)
+            heard = await fresh.until("generation-finished")
+        assert fresh.kinds == ANSWERED
+        async with listening(ann, last=heard[1]["id"]) as back:
+            assert back.kinds == ANSWERED[2:]
+            await told((await ask_in(notifying, await run_db(conversation, owner=ann))).generation)
+            while len(back.heard) < 6:
+                back.body += await within(anext(back.chunks))
+        assert [int(item["id"].rpartition(":")[2]) for item in back.heard] == [3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("last", ["error", "a:b", ":", "llmstream-user-1", "a:1:2", f"a:{'9' * 5_000}"])
+async def test_what_is_no_position_is_refused(transactional_db: None, last: str) -> None:
+    client = AsyncClient()
+    await client.aforce_login(await run_db(user, "ann"))
+    for answer in (
+        await client.get("/notifications/", headers={"Last-Event-ID": last}),
+        await client.get("/notifications/", {"lastEventId": last}),
+        await client.get("/notifications/", {"channel": [f"channel-{number}" for number in range(11)]}),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
 
 
 async def test_what_is_kept_no_longer_leads_to_a_reset(notifying: Engine) -> None:

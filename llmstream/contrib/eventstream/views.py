@@ -12,8 +12,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.views.decorators.http import require_GET
-from django_eventstream.utils import get_channelmanager
-from django_eventstream.views import events
+from django_eventstream.utils import add_default_headers, get_channelmanager
 
 from ...access import Access, review
 from ...conf import get_settings
@@ -21,12 +20,13 @@ from ...database import release_request_connections, run_db
 from ...exceptions import LLMStreamError, NotAuthenticated
 from ...http.streams import check_streaming
 from ...permissions import Requester, get_policy
+from .position import frames, parse_request
 
 
 @require_GET
 @login_not_required
 def notifications(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
-    """Stream a signed-in user's notifications; 401 and 501 in the envelope that all our errors have.
+    """Stream a signed-in user's notifications; 400, 401 and 501 in the envelope that all our errors have.
 
     The stream ends within a minute when its client signs out or loses a channel, and now and then in any case;
     EventSource comes back by itself with the id of the last notification.
@@ -36,16 +36,16 @@ def notifications(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         requester = get_policy().identify(request)
         if not requester.is_authenticated:
             raise NotAuthenticated
+        channels = get_channelmanager().get_channels_for_request(request, kwargs)
+        asked = parse_request(request, requester, channels)
     except LLMStreamError as error:
         return JsonResponse(error.envelope(), status=error.status)
-    response: HttpResponseBase = events(request, **kwargs)
-    if isinstance(response, StreamingHttpResponse):
-        watched = Watched(Access.of(request, requester), get_channelmanager().get_channels_for_request(request, kwargs))
-        chunks: Any = response.streaming_content
-        response.streaming_content = watched.body(chunks)
-        # A Content-Encoding of its own keeps GZipMiddleware away; the rest keeps proxies from holding the stream back.
-        response["Content-Encoding"] = "identity"
-        response["Cache-Control"] = "no-cache, no-transform"
+    watched = Watched(Access.of(request, requester), channels)
+    response = StreamingHttpResponse(watched.body(frames(asked)), content_type="text/event-stream")
+    add_default_headers(response, request=request)
+    # A Content-Encoding of its own keeps GZipMiddleware away; the rest keeps proxies from holding the stream back.
+    response["Content-Encoding"] = "identity"
+    response["Cache-Control"] = "no-cache, no-transform"
     return response
 
 
@@ -57,7 +57,7 @@ class Watched:
         self._channels = channels
         self._requester: Requester | None = None
 
-    async def body(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async def body(self, chunks: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         """Pass the frames on. There is one at least every 20 s, so this is how often anything is looked up."""
         clock, settings = asyncio.get_running_loop().time, get_settings()
         ends_at = clock() + settings.stream_lifetime * random.uniform(0.9, 1.1)  # noqa: S311
