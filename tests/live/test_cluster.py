@@ -31,8 +31,7 @@ from .servers import ROOT, Account
 
 pytestmark = pytest.mark.timeout(450)  # every start is that of six servers
 PATIENCE = 150.0
-# A quarter of a minute: longer than any test reads.
-# Far more than any test waits for.
+# An answer that lasts longer than any test reads.
 TOKENS, RATE = 20_000, 60
 FOREIGN = ("DJANGO", "DATABASE_URL", "REDIS_URL", "LLMSTREAM", "OPENAI")
 
@@ -48,6 +47,12 @@ class ClusterProcess:
         model = f"answer?tokens={TOKENS}&rate={RATE}"
         openai = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": upstream.url, "OPENAI_MODEL": model}
         self._env = {**inherited, **openai, "PORT": self.url.rpartition(":")[2]}
+        self._started = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._started and self.process.poll() is None
 
     @property
     def output(self) -> str:
@@ -59,6 +64,7 @@ class ClusterProcess:
         command = [sys.executable, "-m", "tools.cluster", "--no-setup", "--directory", str(self.directory)]
         with self._output.open("wb") as out:
             self.process = psutil.Popen(command, cwd=ROOT, env=self._env, stdout=out, stderr=out)
+        self._started = True
         self.wait(lambda: self.url in self.output)
         return self.process
 
@@ -91,7 +97,7 @@ class ClusterProcess:
 
     def close(self) -> None:
         """End it if it runs and delete its data, which root keeps elsewhere when the directory is private."""
-        if self.process.poll() is None:
+        if self.runs:
             self.process.terminate()
             self.process.wait(PATIENCE)
         shutil.rmtree((self.directory / "postgresql").resolve(), ignore_errors=True)
@@ -108,20 +114,27 @@ class ClusterProcess:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    """The model of both clusters."""
+    """The cluster's model."""
     with Upstream() as upstream:
         yield upstream
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[ClusterProcess]:
-    """A running cluster."""
+def only_cluster(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[ClusterProcess]:
+    """The one cluster of all tests, which may run or not."""
     cluster = ClusterProcess(tmp_path_factory.mktemp("cluster") / "home", upstream)
     try:
-        cluster.start()
         yield cluster
     finally:
         cluster.close()
+
+
+@pytest.fixture
+def cluster(only_cluster: ClusterProcess) -> ClusterProcess:
+    """A running cluster."""
+    if not only_cluster.runs:
+        only_cluster.start()
+    return only_cluster
 
 
 def has(history: History, count: int, event: Received) -> bool:
@@ -210,26 +223,21 @@ def test_one_directory_has_one_cluster(cluster: ClusterProcess) -> None:
     assert second.stderr == f"Another cluster runs on {cluster.directory}.\n"
 
 
-async def test_an_interrupt_ends_everything_and_the_next_start_goes_on(tmp_path: Path, upstream: Upstream) -> None:
-    cluster = ClusterProcess(tmp_path / "home", upstream)
-    try:
-        process = cluster.start()
-        alice = cluster.sign_in("alice")
-        sent = await alice.send("Hello")
-        stream = aiter(read_aiohttp(alice.call(sent.urls["events"])))
-        await anext(stream)
-        everything = cluster.everything()
-        process.send_signal(signal.SIGINT)
-        assert await asyncio.to_thread(process.wait, PATIENCE) == 0, cluster.output
-        with pytest.raises(CUTS):
-            _ = [event async for event in stream]
-        assert [left for left in everything if left.is_running()] == []
+async def test_an_interrupt_ends_everything_and_the_next_start_goes_on(cluster: ClusterProcess) -> None:
+    alice = cluster.sign_in("alice")
+    sent = await alice.send("Hello")
+    stream = aiter(read_aiohttp(alice.call(sent.urls["events"])))
+    await anext(stream)
+    everything = cluster.everything()
+    everything[0].send_signal(signal.SIGINT)
+    assert await asyncio.to_thread(everything[0].wait, PATIENCE) == 0, cluster.output
+    with pytest.raises(CUTS):
+        _ = [event async for event in stream]
+    assert [left for left in everything if left.is_running()] == []
 
-        process = cluster.start()
-        assert (await alice.state(sent.conversation))["id"] == sent.conversation
-        everything = cluster.everything()
-        process.kill()
-        _, alive = await asyncio.to_thread(psutil.wait_procs, everything, PATIENCE)
-        assert alive == []
-    finally:
-        cluster.close()
+    process = cluster.start()
+    assert (await alice.state(sent.conversation))["id"] == sent.conversation
+    everything = cluster.everything()
+    process.kill()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, everything, PATIENCE)
+    assert alive == []

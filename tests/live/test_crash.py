@@ -129,6 +129,7 @@ async def test_killed_again_and_again(rig: Rig) -> None:
         reading = asyncio.create_task(
             follow(read_aiohttp, call, last_event_id=start, history=history, until=ends(sent.generation))
         )
+        await alice.shown(sent)  # what nobody has seen would be written anew, and not be interrupted
         await asyncio.sleep(draw.uniform(0.05, 0.4))
         server.kill()
         server.start().wait_ready()
