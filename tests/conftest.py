@@ -19,6 +19,7 @@ from tools.services.browser import ARGUMENTS, chromium
 from tools.services.postgres import PostgresServer
 from tools.services.valkey import ValkeyServer
 
+from .site_rows import SiteRows
 from .support import PATIENCE, clean_engine, close_background_engine
 
 
@@ -50,7 +51,10 @@ def django_db_modify_db_settings(
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The test database; what still holds connections to it is gone before it is dropped."""
+    with django_db_blocker.unblock():
+        rows = SiteRows()
     yield
+    rows.close()
     close_executor()
     for thread in threading.enumerate():
         if thread.name.startswith("llmstream-writer"):
