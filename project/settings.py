@@ -49,6 +49,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Runs those above in one thread, entered once for each request.
+    "llmstream.middleware.one_thread",
 ]
 
 ROOT_URLCONF = "project.urls"

@@ -66,7 +66,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
         "notifications.md": ["EVENTSTREAM_STORAGE_CLASS", "class Channels"],
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],
         "providers.md": ["LLMSTREAM", *SERVICES, "RECOVERY", "class LastTurns", "class Parrot"],
-        "deployment.md": ["sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
+        "deployment.md": ["one_thread", "sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "retention.md": ["def due"],
         "settings.md": ["class StaffStart", "@receiver"],
         "usage.md": ["usage_of", "LIMITS", "class Plans"],
@@ -196,6 +196,12 @@ def test_the_example_databases_are_what_the_checks_ask_for() -> None:
     postgres = snippet("docs/deployment.md", "postgresql")["DATABASES"]["default"]["OPTIONS"]
     assert list(checks.sqlite_faults(sqlite)) == []
     assert list(checks.pool_faults(postgres)) == []
+
+
+def test_the_demo_ends_its_middleware_as_the_example_does() -> None:
+    assert (
+        snippet("docs/deployment.md", "one_thread")["MIDDLEWARE"] == import_string("project.settings.MIDDLEWARE")[-1:]
+    )
 
 
 def test_the_example_policy_lets_staff_start(django_user_model: Any) -> None:
