@@ -1,0 +1,7 @@
+"""A site without llmstream's addresses."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []
