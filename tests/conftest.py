@@ -22,6 +22,9 @@ from tools.services.valkey import ValkeyServer
 from .site_rows import SiteRows
 from .support import PATIENCE, clean_engine, close_background_engine
 
+#: What sites test themselves with; loaded by its entry point where llmstream is installed.
+pytest_plugins = ["llmstream.testing.plugin"]
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:

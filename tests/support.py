@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 import orjson
@@ -13,32 +13,24 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.test import override_settings
 
-from llmstream import engine
-from llmstream.database import close_executor, run_db
+from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.events import GENERATION_START, MESSAGE_END, PART_KINDS, text_checksum
 from llmstream.generations.prompts import Prompt, Sent, send
 from llmstream.log.reading import read_rows
 from llmstream.models import Conversation, Event, Generation, Message
-from llmstream.providers.base import Finish, Provider, ProviderPart, ProviderRequest
+from llmstream.providers.base import Finish, ProviderRequest
+from llmstream.testing.engines import PATIENCE as PATIENCE
+from llmstream.testing.engines import close_background_engine as close_background_engine
+from llmstream.testing.engines import close_engine as close_engine
+from llmstream.testing.engines import running_engine
+from llmstream.testing.playing import Player, played_by
 
 T = TypeVar("T")
+Script: TypeAlias = Player
 
-#: What plays a model: called with the request, yields its parts.
-Script: TypeAlias = Callable[[ProviderRequest], AsyncGenerator[Any, None]]
-
-PATIENCE = 10.0
-
-
-class FunctionProvider(Provider):
-    """A model played by an async generator function, given in ``OPTIONS``."""
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
-
-    def stream(self, request: ProviderRequest) -> AsyncGenerator[ProviderPart, None]:
-        """Play the script."""
-        return self._script(request)
+clean_engine = running_engine
+model = played_by
 
 
 class Upstream:
@@ -78,11 +70,6 @@ async def echo(request: ProviderRequest) -> AsyncGenerator[Any, None]:
     yield Finish("stop")
 
 
-def model(script: Script, **entry: Any) -> dict[str, Any]:
-    """Return an entry of MODELS that is played by ``script``."""
-    return {"PROVIDER": "tests.support.FunctionProvider", "OPTIONS": {"script": script}, **entry}
-
-
 def site(script: Script = echo, *, models: Mapping[str, Any] | None = None, **changed: Any) -> override_settings:
     """Override LLMSTREAM with one model played by ``script``, or with ``models``, and ``changed`` settings."""
     named = {"default": model(script)} if models is None else models
@@ -94,29 +81,6 @@ def changed(**values: Any) -> Iterator[None]:
     """Override some settings of the LLMSTREAM dict in force."""
     with override_settings(LLMSTREAM={**django_settings.LLMSTREAM, **values}):
         yield
-
-
-@asynccontextmanager
-async def clean_engine() -> AsyncIterator[Engine]:
-    """The engine of the test's loop; what it began ends with the block."""
-    found = engine.get_engine()
-    try:
-        yield found
-    finally:
-        await close_engine(found)
-
-
-async def close_engine(found: Engine) -> None:
-    """End everything that an engine runs, and the threads that do its database work."""
-    await found.aclose()
-    close_executor()
-
-
-def close_background_engine() -> None:
-    """End the engine of WSGI and of commands, if there is one."""
-    engines = engine._engines()
-    if engines._background and (found := engines._by_loop.get(engines._background)):
-        asyncio.run_coroutine_threadsafe(close_engine(found), found.loop).result(PATIENCE)
 
 
 def user(name: str = "ann") -> User:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +64,8 @@ def subclasses(of: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
 def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
         "admin.md": ["LogEntry", "ScriptedProvider"],
+        "http.md": ["OpenAPIView"],
+        "testing.md": ["def test_an_answer", "ProviderRateLimited", "running_engine", "class Echo"],
         "notifications.md": ["EVENTSTREAM_STORAGE_CLASS", "class Channels"],
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],
         "providers.md": ["LLMSTREAM", *SERVICES, "RECOVERY", "class LastTurns", "class Parrot"],
@@ -116,6 +119,12 @@ def test_what_a_crash_left_is_looked_for_as_told() -> None:
 def test_valkey_is_started_as_in_the_cluster() -> None:
     (command,) = commands("docs/deployment.md", "valkey-server")
     assert command == ["valkey-server", *valkey.OPTIONS]
+
+
+def test_the_example_addresses_serve_the_document() -> None:
+    names = snippet("docs/http.md", "OpenAPIView")
+    with override_settings(ROOT_URLCONF=SimpleNamespace(urlpatterns=names["urlpatterns"])):
+        assert Client().get("/llmstream/openapi.json").json()["openapi"] == "3.1.0"
 
 
 async def test_the_example_layer_carries_messages(valkey_server: ValkeyServer) -> None:

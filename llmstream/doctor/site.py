@@ -73,16 +73,18 @@ class Site:
         """Ask for an address, below the mount unless it is whole; follows nothing, raises one of FAILURES."""
         return self._ask("GET", url, headers)
 
-    def write(self, method: str, url: str, body: Mapping[str, Any]) -> Answer:
-        """Send JSON as a page's script does; follows nothing, raises one of FAILURES."""
+    def write(
+        self, method: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send JSON as a page's script does, with ``headers`` over its own; follows nothing, raises one of FAILURES."""
         csrf = django_settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
-        headers = {
+        own = {
             "Content-Type": "application/json",
             csrf: self.csrf_token,
             "Origin": self.origin,
             "Referer": self.url,
         }
-        return self._ask(method, url, headers, json.dumps(body).encode())
+        return self._ask(method, url, {**own, **(headers or {})}, json.dumps(body).encode())
 
     def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         url = urljoin(self.url, url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -30,13 +30,13 @@ class Arrival:
 class Stream:
     """A stream from its response's head on; a context manager that cuts the connection at its end.
 
-    ``ended`` is when the stream broke off or ended, or None.
+    It answers a GET, or a POST of ``body``. ``ended`` is when the stream broke off or ended, or None.
     """
 
-    def __init__(self, site: Site, url: str, **headers: str) -> None:
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
+    def __init__(self, site: Site, url: str, body: Mapping[str, Any] | None = None, **headers: str) -> None:
+        given = {"Accept": "text/event-stream", **{name.replace("_", "-"): text for name, text in headers.items()}}
         self.opened = monotonic()
-        self.answer = site.get(url, {"Accept": "text/event-stream", **given})
+        self.answer = site.get(url, given) if body is None else site.write("POST", url, body, given)
         self.arrivals: list[Arrival] = []
         self.ended: float | None = None
         self._changed = threading.Condition()

@@ -163,6 +163,22 @@ class _CSRFCheck(CsrfViewMiddleware):
         return reason
 
 
+def check_reader(request: HttpRequest) -> None:
+    """Raise PermissionDenied for a page of another site, which could not read a stream but would hold it open.
+
+    Trusted are those that may write, by ``CSRF_TRUSTED_ORIGINS``.
+    """
+    if not get_policy().needs_csrf(request):
+        return
+    check = _CSRFCheck(lambda _: HttpResponse())
+    if "Origin" in request.headers:
+        trusted = check._origin_verified(request)  # type: ignore[attr-defined]
+    else:
+        trusted = request.headers.get("Sec-Fetch-Site") != "cross-site"
+    if not trusted:
+        raise PermissionDenied
+
+
 def _check_csrf(request: HttpRequest) -> None:
     check = _CSRFCheck(lambda _: HttpResponse())
     check.process_request(request)

@@ -24,7 +24,7 @@ from ..lookup import find_conversation, find_generation
 from ..permissions import get_policy
 from ..readers import Start, restart, resume
 from . import sse
-from .endpoint import Endpoint, json_response
+from .endpoint import Endpoint, check_reader, json_response
 from .places import Places
 from .streams import check_streaming, stream_error_response, stream_response
 
@@ -90,12 +90,14 @@ def _last_event_id(request: HttpRequest) -> str | None:
 
 
 def _resume_conversation(request: HttpRequest, public_id: str) -> tuple[Start | None, Access]:
+    check_reader(request)
     requester = get_policy().identify(request)
     conversation = find_conversation(requester, public_id)
     return resume(conversation, _last_event_id(request)), Access.of(request, requester)
 
 
 def _resume_generation(request: HttpRequest, public_id: str) -> tuple[Start | None, Access]:
+    check_reader(request)
     requester = get_policy().identify(request)
     generation = find_generation(requester, public_id)
     start = resume(generation.conversation, _last_event_id(request), generation)

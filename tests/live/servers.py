@@ -100,7 +100,7 @@ def prepare(url: str, users: tuple[str, ...] = USERS, *, settings: str = "tests.
     """Migrate the empty database at ``url`` and sign the users in."""
     command = [sys.executable, "-m", "tests.live.sites.prepare", *users]
     done = subprocess.run(
-        command, env=_environment(url, settings), cwd=ROOT, capture_output=True, text=True, check=False
+        command, env=environment(url, settings), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     accounts = json.loads(done.stdout.splitlines()[-1])
@@ -123,7 +123,8 @@ def copy_postgres(server: PostgresServer, template: Database, name: str) -> Data
     return Database(server.dsn(name), template.accounts)
 
 
-def _environment(url: str, settings: str = "tests.live.sites.base", **extra: str) -> dict[str, str]:
+def environment(url: str, settings: str = "tests.live.sites.base", **extra: str) -> dict[str, str]:
+    """What a process of a site finds in its environment."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LLMSTREAM", "OPENAI"))}
     return {**inherited, "DJANGO_SETTINGS_MODULE": settings, "LLMSTREAM_TEST_DB": url, **extra}
 
@@ -160,7 +161,7 @@ class LiveServer:
     def start(self) -> LiveServer:
         """Launch the process and return at once."""
         command = [part.format(asgi=self.app, port=self.port) for part in KINDS[self.kind]]
-        environment = _environment(self.database.url, self.settings, LLMSTREAM_LIVE=json.dumps(self.llmstream))
+        environment = environment(self.database.url, self.settings, LLMSTREAM_LIVE=json.dumps(self.llmstream))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _GUARDED, *command],

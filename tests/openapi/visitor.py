@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import httpx
 import requests
@@ -13,65 +12,11 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 
 from llmstream.models import Attachment, Conversation, Membership
-from tests.asgi import application
-from tests.http.client import TOKEN, cookies, signed_in
+from tests.http.client import cookies, signed_in
+from tests.http.raw import exchange, page_headers
 from tests.support import ask, conversation, user
 
 BASE = "http://testserver/llmstream"
-
-
-class Exchange:
-    """One request on the site; a client that hangs up when a stream has begun."""
-
-    def __init__(self, request: requests.PreparedRequest, cookie: bytes) -> None:
-        body = request.body or b""
-        self._body = body if isinstance(body, bytes) else body.encode()
-        self._request = request
-        self._cookie = cookie
-        self._read = False
-        self._gone = asyncio.Event()
-        self._head: dict[str, Any] = {}
-        self._pieces: list[bytes] = []
-
-    async def response(self) -> httpx.Response:
-        """Make the request; raises TimeoutError when the site hangs."""
-        async with asyncio.timeout(30):
-            await application(self._scope(), self._receive, self._send)
-        found = httpx.Response(
-            self._head["status"],
-            headers=self._head["headers"],
-            content=b"".join(self._pieces),
-            request=httpx.Request(self._request.method or "", self._request.url or ""),
-        )
-        found.elapsed = timedelta()
-        return found
-
-    def _scope(self) -> dict[str, Any]:
-        url = httpx.URL(self._request.url or "")
-        given = {name.lower().encode(): _bytes(value) for name, value in self._request.headers.items()}
-        given |= {b"cookie": self._cookie, b"x-csrftoken": TOKEN.encode(), b"host": b"testserver"}
-        return {
-            "type": "http",
-            "method": self._request.method,
-            "path": url.path,
-            "query_string": url.query,
-            "headers": [(name, value) for name, value in given.items()],
-        }
-
-    async def _receive(self) -> dict[str, Any]:
-        if not self._read:
-            self._read = True
-            return {"type": "http.request", "body": self._body}
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self._head = message
-            return
-        self._pieces.append(message.get("body", b""))
-        if self._pieces[-1]:
-            self._gone.set()
 
 
 class Visitor:
@@ -79,7 +24,7 @@ class Visitor:
 
     def __init__(self) -> None:
         client, _ = signed_in("ann")
-        self._cookie = cookies(client) + b"; csrftoken=" + TOKEN.encode()
+        self._page = page_headers(cookies(client))
         self._member = User.objects.get_or_create(username="dave")[0]
 
     def call(self, runner: asyncio.Runner, case: schemathesis.Case, accept: str, *, genuine: bool) -> httpx.Response:
@@ -91,7 +36,22 @@ class Visitor:
         names = ("method", "url", "headers", "files", "data", "json", "params")
         prepared = requests.Request(**{name: kwargs[name] for name in names if name in kwargs}).prepare()
         prepared.headers["Accept"] = accept
-        return runner.run(Exchange(prepared, self._cookie).response())
+        return runner.run(self._exchange(prepared))
+
+    async def _exchange(self, request: requests.PreparedRequest) -> httpx.Response:
+        url = httpx.URL(request.url or "")
+        own = {name.lower().encode(): _bytes(value) for name, value in request.headers.items()}
+        page = {name: value for name, value in self._page.items() if name != b"content-type"}
+        body = _bytes(request.body or b"")
+        found = await exchange(request.method or "", url.path, url.query, {**own, **page}, body)
+        response = httpx.Response(
+            found.status,
+            headers=found.headers,
+            content=found.body,
+            request=httpx.Request(request.method or "", url),
+        )
+        response.elapsed = timedelta()
+        return response
 
     def _ids(self) -> dict[str, str]:
         found = Conversation.objects.filter(owner__username="ann", generations__isnull=False).order_by("-pk").first()

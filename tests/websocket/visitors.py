@@ -161,3 +161,14 @@ async def visit(
         yield visitor
     finally:
         await visitor.leave()
+
+
+async def handshake(app: Any, path: str, origin: bytes, query: bytes = b"", **headers: bytes) -> bool:
+    """Whether a handshake with these bytes is accepted."""
+    given = {b"host": b"testserver", b"origin": origin, **{name.encode(): value for name, value in headers.items()}}
+    communicator = WebsocketCommunicator(app, path, headers=list(given.items()))
+    communicator.scope["query_string"] = query
+    connected, _ = await communicator.connect(PATIENCE)
+    if connected:
+        await communicator.disconnect(timeout=PATIENCE)
+    return bool(connected)
