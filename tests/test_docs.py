@@ -65,6 +65,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
         "admin.md": ["LogEntry", "ScriptedProvider"],
         "http.md": ["OpenAPIView"],
+        "security.md": ["CORS_ALLOWED_ORIGINS", "OriginValidator"],
         "testing.md": ["def test_an_answer", "ProviderRateLimited", "running_engine", "class Echo"],
         "notifications.md": ["EVENTSTREAM_STORAGE_CLASS", "class Channels"],
         "README.md": ["INSTALLED_APPS", "urlpatterns", "StreamHandoff(", "websocket_urlpatterns"],

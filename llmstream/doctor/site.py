@@ -73,9 +73,7 @@ class Site:
         """Ask for an address, below the mount unless it is whole; follows nothing, raises one of FAILURES."""
         return self._ask("GET", url, headers)
 
-    def write(
-        self, method: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    def write(self, method: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
         """Send JSON as a page's script does, with ``headers`` over its own; follows nothing, raises one of FAILURES."""
         csrf = django_settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
         own = {

@@ -1,1 +1,1 @@
-"""The OpenAPI 3.1 document of the HTTP interface, built from the routes, handlers, errors, events and limits in force."""
+"""The OpenAPI 3.1 document of the HTTP interface, built from its routes, handlers, errors, events and limits."""

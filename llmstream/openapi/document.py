@@ -19,6 +19,8 @@ from .schemas import PUBLIC_ID, STRING, Schema, ref, schemas
 
 _JSON: Final = "application/json"
 _STREAM: Final = "text/event-stream"
+#: Of each event: before version 3.2 OpenAPI has no words for a stream of them.
+_EVENTS: Final = ref("StreamedEvent")
 _SAFE: Final = "get"
 _SHORT: Final = 64
 
@@ -128,7 +130,7 @@ def _responses(operation: Operation, *, changing: bool, named: bool) -> dict[str
     for status, schema in operation.answers.items():
         found[str(status)] = _success(operation, status, schema)
     if operation.streams and "200" not in found:
-        found["200"] = {"description": "The answer, streamed.", "content": {_STREAM: {"schema": STRING}}}
+        found["200"] = {"description": "The answer, streamed.", "content": {_STREAM: {"schema": _EVENTS}}}
     errors = [*ALWAYS, *operation.fails, *(CHANGING if changing else ()), *([NotFound] if named else [])]
     errors += [MalformedJSON] if operation.body not in ("", "Upload") else []
     for status in sorted({error.status for error in errors}):
@@ -141,7 +143,7 @@ def _success(operation: Operation, status: int, schema: str | None) -> Schema:
     if operation.file and status == 200:
         content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     if operation.streams and status == 200:
-        content[_STREAM] = {"schema": STRING}
+        content[_STREAM] = {"schema": _EVENTS}
     description = {200: "Done.", 201: "Created.", 204: "Nothing more.", 304: "Not changed."}[status]
     return {"description": description, **({"content": content} if content else {})}
 

@@ -104,7 +104,5 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("generation-retry", "POST"): Operation(
         {201: "Sent"}, "Retry", (*_PROMPT, errors.GenerationNotRetryable), headers=(KEY,), streams=True
     ),
-    ("tool-call", "POST"): Operation(
-        {200: "Stopped"}, "Decision", (errors.NoSuchToolCall, errors.ToolCallDecided)
-    ),
+    ("tool-call", "POST"): Operation({200: "Stopped"}, "Decision", (errors.NoSuchToolCall, errors.ToolCallDecided)),
 }

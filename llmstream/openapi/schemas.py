@@ -82,7 +82,7 @@ def _read() -> dict[str, Schema]:
         "created_at": _TIME,
         "updated_at": _TIME,
         "last_event_id": _EVENT_ID,
-        "urls": _object({name: STRING for name in ("self", "messages", "events")}),
+        "urls": _object(dict.fromkeys(("self", "messages", "events"), STRING)),
     }
     state = {
         **conversation,
@@ -114,7 +114,7 @@ def _read() -> dict[str, Schema]:
         "steers": _list({"type": "object"}),
         "left_out": _INTEGER,
     }
-    figures = {name: _INTEGER for name in ("calls", "input", "output", "reasoning", "cached", "estimated")}
+    figures = dict.fromkeys(("calls", "input", "output", "reasoning", "cached", "estimated"), _INTEGER)
     attachment = {
         "type": {"const": "file"},
         "id": PUBLIC_ID,
@@ -128,7 +128,7 @@ def _read() -> dict[str, Schema]:
         "message": ref("Message"),
         "generation": ref("Generation"),
         "last_event_id": _EVENT_ID,
-        "urls": _object({name: STRING for name in ("events", "stop", "retry")}),
+        "urls": _object(dict.fromkeys(("events", "stop", "retry"), STRING)),
     }
     event = {"type": {"type": "string", "enum": [*events.STORED, *TRANSIENT]}}
     return {
@@ -149,6 +149,11 @@ def _read() -> dict[str, Schema]:
         "Stopped": _object({"generation": ref("Generation")}),
         "Steered": _object({"generation": ref("Generation"), "steer": PUBLIC_ID}),
         "Event": _object(event, {"id": _EVENT_ID}, description="Further fields by type: see docs/events.md."),
+        "StreamedEvent": _object(
+            {"data": {"type": "string", "contentMediaType": "application/json", "contentSchema": ref("Event")}},
+            {"event": event["type"], "id": _EVENT_ID},
+            description="One event of a stream; its type is its data's.",
+        ),
         "Events": _object({"events": _list(ref("Event")), "last_event_id": _EVENT_ID, "more": _BOOLEAN}),
     }
 

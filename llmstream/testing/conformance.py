@@ -3,8 +3,8 @@
     pytest --pyargs llmstream.testing.conformance --llmstream-url https://example.com/llmstream/ \\
         --llmstream-cookie "sessionid=..." --llmstream-other-cookie "sessionid=..."
 
-Needs two users and the site's settings, but no database. Costs about four short answers and two that are stopped. What it
-has created it deletes.
+Needs two users and the site's settings, but no database. Costs about four short answers and two that are stopped. What
+it has created it deletes.
 """
 
 from __future__ import annotations
@@ -117,9 +117,7 @@ def test_events_come_in_order_and_end_once(answered: tuple[Asked, list[Arrival]]
     assert [event.type for event in events].count(MESSAGE_END) == 1
 
 
-def test_the_answer_is_stored_as_it_was_streamed(
-    deployment: Deployment, answered: tuple[Asked, list[Arrival]]
-) -> None:
+def test_the_answer_is_stored_as_it_was_streamed(deployment: Deployment, answered: tuple[Asked, list[Arrival]]) -> None:
     asked, events = answered
     message = deployment.message(asked)
     assert parts_text(message) == text_of(events)
@@ -222,7 +220,7 @@ def test_what_is_somebody_else_s_looks_like_what_does_not_exist(
     asked, _ = answered
     before = deployment.get(f"conversations/{asked.conversation}/").data
     own = {"conversation": asked.conversation, "generation": asked.generation, "attachment": asked.message}
-    unknown = {name: "Z" * 22 for name in own}
+    unknown = dict.fromkeys(own, "Z" * 22)
     rest = {"user": "1", "call": "x"}
     for template, methods in openapi_document()["paths"].items():
         for method in set(methods) - {"parameters"} if "{" in template else ():
@@ -250,7 +248,9 @@ def test_a_socket_shows_the_same_events(socket: Room, answered: tuple[Asked, lis
     assert (joined["type"], joined["recovered"]) == ("joined", True)
     socket.until(lambda frame: frame["type"] == "end")
     shown = [frame for frame in socket.frames if frame["type"] == "event"]
-    assert text_of([Arrival(0.0, each["event"]["type"], each["id"], each["event"]) for each in shown]) == text_of(events)
+    assert text_of([Arrival(0.0, each["event"]["type"], each["id"], each["event"]) for each in shown]) == text_of(
+        events
+    )
     assert shown[-1]["event"] == events[-1].data
     assert shown[-1]["id"] == events[-1].event_id
 

@@ -25,7 +25,13 @@ from tests.websocket.visitors import PATH, handshake
 pytestmark = pytest.mark.django_db(transaction=True)
 
 OURS = b"https://app.example.com"
-FOREIGN = [b"https://evil.example", b"https://app.example.com.evil.example", b"http://app.example.com", b"null", b"\xff"]
+FOREIGN = [
+    b"https://evil.example",
+    b"https://app.example.com.evil.example",
+    b"http://app.example.com",
+    b"null",
+    b"\xff",
+]
 ORIGIN, CREDENTIALS = b"access-control-allow-origin", b"access-control-allow-credentials"
 
 

@@ -161,11 +161,11 @@ class LiveServer:
     def start(self) -> LiveServer:
         """Launch the process and return at once."""
         command = [part.format(asgi=self.app, port=self.port) for part in KINDS[self.kind]]
-        environment = environment(self.database.url, self.settings, LLMSTREAM_LIVE=json.dumps(self.llmstream))
+        given = environment(self.database.url, self.settings, LLMSTREAM_LIVE=json.dumps(self.llmstream))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _GUARDED, *command],
-                env={**environment, **self.env},
+                env={**given, **self.env},
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=log,

@@ -81,6 +81,12 @@ def test_only_the_header_keeps_nginx_from_swallowing_a_stream_that_nobody_reads(
     assert done == ["plain"]
 
 
+@pytest.mark.parametrize(("size", "status"), [(10_500_000, 200), (12_000_000, 413)])
+def test_attachments_of_the_default_size_pass(one: NginxServer, size: int, status: int) -> None:
+    response = httpx.post(f"{one.url}/who", content=b"x" * size, timeout=PATIENCE, trust_env=False)
+    assert response.status_code == status
+
+
 def test_websocket_frames_go_both_ways(one: NginxServer) -> None:
     with connect(f"ws://127.0.0.1:{one.port}/", proxy=None, open_timeout=PATIENCE) as socket_:
         for text in ("one", "two"):

@@ -32,7 +32,7 @@ def test_every_model_of_the_site_is_played(llmstream_site: PlayedSite) -> None:
 def test_an_answer_has_its_events(llmstream_site: PlayedSite, ann: User) -> None:
     llmstream_site.says("One ", "two")
     answer = llmstream_site.ask("Count", ann)
-    assert [event["type"] for event in answer.events][::len(answer.events) - 1] == ["message-created", "message-end"]
+    assert [event["type"] for event in answer.events][:: len(answer.events) - 1] == ["message-created", "message-end"]
     assert answer.events[-1]["status"] == answer.status == "completed"
 
 
@@ -59,7 +59,7 @@ def test_what_a_test_has_changed_is_over_with_it(request: pytest.FixtureRequest)
     before = settings.LLMSTREAM
     site: Any = request.getfixturevalue("llmstream_site")
     site.says("Hello")
-    assert settings.LLMSTREAM != before
+    assert before != settings.LLMSTREAM
 
 
 def test_the_plugin_adds_its_options_and_fixtures(pytestconfig: pytest.Config) -> None:

@@ -16,7 +16,7 @@ OPTIONS: Final = (
     *("--lifespan", "off", "--timeout-graceful-shutdown", "5"),
     # Longer than nginx keeps a connection, so that it never sends a request into one that is being closed.
     *("--timeout-keep-alive", "75"),
-    *("--ws", "wsproto", "--ws-max-size", "131072"),
+    *("--ws", "wsproto", "--ws-max-size", "131072", "--ws-per-message-deflate", "false"),
 )
 
 
