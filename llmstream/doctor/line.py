@@ -63,9 +63,7 @@ class SocketLine:
         """Send bytes, which need be no UTF-8, as a text frame."""
         mask = os.urandom(4)
         covered = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
-        size = len(payload)
-        length = struct.pack("!B", 0x80 | size) if size < 126 else struct.pack("!BQ", 0x80 | 127, size)
-        self._answer.socket.sendall(struct.pack("!B", 0x80 | TEXT) + length + mask + covered)
+        self._answer.socket.sendall(struct.pack("!B", 0x80 | TEXT) + _length(len(payload)) + mask + covered)
 
     def wait(self, seconds: float) -> None:
         """Let the next frames take so long."""
@@ -92,3 +90,10 @@ class SocketLine:
         if len(data) < length:
             raise ConnectionResetError
         return bytes(data)
+
+
+def _length(size: int) -> bytes:
+    """Write the length of a masked frame, in as few bytes as it takes."""
+    if size < 126:
+        return struct.pack("!B", 0x80 | size)
+    return struct.pack("!BH", 0x80 | 126, size) if size < 1 << 16 else struct.pack("!BQ", 0x80 | 127, size)

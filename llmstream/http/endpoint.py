@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -64,6 +64,8 @@ class Endpoint(View):
             return self.failure(request, error)
         except DjangoPermissionDenied:
             return self.failure(request, PermissionDenied())
+        except SuspiciousOperation:  # more parameters than Django takes
+            return self.failure(request, InvalidRequest())
         except DatabaseError:
             logger.warning("The database failed", exc_info=True)
             return self.failure(request, DatabaseUnavailable(retry_after_ms=1_000))

@@ -18,18 +18,14 @@ KEY, POSITION = "Idempotency-Key", "Last-Event-ID"
 
 #: What any request may meet.
 ALWAYS: Final[Errors] = (
+    errors.InvalidRequest,
     errors.NotAuthenticated,
     errors.PermissionDenied,
     errors.DatabaseUnavailable,
     errors.LLMStreamError,
 )
 #: What any request that changes something may meet.
-CHANGING: Final[Errors] = (
-    errors.CSRFFailed,
-    errors.InvalidRequest,
-    errors.TooLarge,
-    errors.UnsupportedMediaType,
-)
+CHANGING: Final[Errors] = (errors.CSRFFailed, errors.TooLarge, errors.UnsupportedMediaType)
 #: What a prompt may meet, and an answer that is written anew.
 _PROMPT: Final[Errors] = (
     errors.UnknownModel,
@@ -42,12 +38,7 @@ _PROMPT: Final[Errors] = (
     errors.TooManyGenerations,
     errors.StreamingUnavailable,
 )
-_READ: Final[Errors] = (
-    errors.InvalidRequest,
-    errors.StreamingUnavailable,
-    errors.TooManyStreams,
-    errors.Overloaded,
-)
+_READ: Final[Errors] = (errors.StreamingUnavailable, errors.TooManyStreams, errors.Overloaded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,12 +222,14 @@ def test_what_is_somebody_else_s_looks_like_what_does_not_exist(
     own = {"conversation": asked.conversation, "generation": asked.generation, "attachment": asked.message}
     unknown = dict.fromkeys(own, "Z" * 22)
     rest = {"user": "1", "call": "x"}
+    # Right for whoever may: what is sent is not what is refused.
+    body = {"content": "x", "title": "x", "decision": "approve", "user": "x", "role": "reader"}
     for template, methods in openapi_document()["paths"].items():
         for method in set(methods) - {"parameters"} if "{" in template else ():
             replies = []
             for ids in (own, unknown):
                 url = template.lstrip("/").format(**ids, **rest)
-                reply = stranger.get(url) if method == "get" else stranger.send(method.upper(), url)
+                reply = stranger.get(url) if method == "get" else stranger.send(method.upper(), url, body)
                 replies.append((reply.status, reply.data))
             assert replies[0] == replies[1], f"{method} {template}"
             assert replies[0][0] in (404, 415), f"{method} {template}"

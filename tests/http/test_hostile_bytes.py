@@ -71,8 +71,10 @@ async def test_in_the_query(page: dict[bytes, bytes]) -> None:
 
 
 async def test_in_headers(page: dict[bytes, bytes]) -> None:
+    # By turns, eleven of 48, so that every value and every operation has its part.
+    headers = itertools.cycle(HEADERS)
     for method, path, body in await run_db(lambda: list(addresses())):
-        for name, value in HEADERS:
+        for name, value in itertools.islice(headers, 11):
             await refused(method, path, b"", {**page, name: value}, body)
 
 
@@ -95,9 +97,10 @@ async def test_in_addresses(page: dict[bytes, bytes]) -> None:
 async def test_in_bodies(page: dict[bytes, bytes]) -> None:
     before = await run_db(Conversation.objects.count)
     operations = await run_db(lambda: list(addresses()))
+    texts = itertools.cycle(TEXTS)  # eight for eleven fields: by turns every field meets every text
     for method, path, body in operations:
         if method in ("POST", "PATCH") and body != FORM:
-            for field, text in itertools.product(FIELDS, TEXTS):
+            for field, text in zip(FIELDS, texts, strict=False):
                 await refused(method, path, b"", page, b'{"content": "x", "%b": %b}' % (field.encode(), text))
             for raw in (b"\xff", b"\x00", b"\xef\xbb\xbf{}", b"{}\x00", b'{"\\ud800": 1}'):
                 await refused(method, path, b"", page, raw)
