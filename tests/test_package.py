@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmstream"
 EXTRAS = {
     *("openai", "anthropic", "gemini", "local", "tools", "channels", "redis", "postgres", "eventstream", "daphne"),
-    "test",
+    *("testing", "test"),
 }
 
 # Stands for an environment in which no extra is installed.

@@ -33,7 +33,7 @@ class Stream:
     It answers a GET, or a POST of ``body``. ``ended`` is when the stream broke off or ended, or None.
     """
 
-    def __init__(self, site: Site, url: str, body: Mapping[str, Any] | None = None, **headers: str) -> None:
+    def __init__(self, site: Site, url: str, body: Mapping[str, Any] | None = None, /, **headers: str) -> None:
         given = {"Accept": "text/event-stream", **{name.replace("_", "-"): text for name, text in headers.items()}}
         self.opened = monotonic()
         self.answer = site.get(url, given) if body is None else site.write("POST", url, body, given)
