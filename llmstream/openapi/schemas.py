@@ -16,8 +16,6 @@ Schema: TypeAlias = dict[str, Any]
 TRANSIENT: Final = (events.SNAPSHOT, events.RESET, events.READY, events.ROTATE, events.ERROR)
 #: What a failed answer or tool call carries.
 FAILURES: Final = sorted({LLMStreamError.code, *codes_of(ProviderError), *codes_of(ToolError)})
-#: Of text that a site stores: no database takes NUL.
-_NO_NUL: Final = r"^[^\u0000]*$"
 _CLIENT_ID_LENGTH: Final = 128
 _NAME_LENGTH: Final = 254
 
@@ -52,8 +50,9 @@ def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _text(limit: int, pattern: str = _NO_NUL, **more: Any) -> Schema:
-    return {"type": "string", "maxLength": limit, "pattern": pattern, **more}
+def _text(limit: int, **more: Any) -> Schema:
+    """Return the schema of a text; NUL, which no database takes, is refused and not worth a pattern."""
+    return {"type": "string", "maxLength": limit, **more}
 
 
 def _error() -> Schema:

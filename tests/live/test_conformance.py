@@ -1,4 +1,4 @@
-"""What sites check their deployments with finds nothing at a real server behind nginx, and something at a broken one."""
+"""What sites check deployments with finds nothing at a real server behind nginx, and something at a broken one."""
 
 from __future__ import annotations
 
