@@ -131,7 +131,9 @@ def _responses(operation: Operation, *, changing: bool, named: bool) -> dict[str
         found[str(status)] = _success(operation, status, schema)
     if operation.streams and "200" not in found:
         found["200"] = {"description": "The answer, streamed.", "content": {_STREAM: {"schema": _EVENTS}}}
-    errors = [*ALWAYS, *operation.fails, *(CHANGING if changing else ()), *([NotFound] if named else [])]
+    errors: list[type[LLMStreamError]] = [*ALWAYS, *operation.fails]
+    errors += CHANGING if changing else ()
+    errors += [NotFound] if named else []
     errors += [MalformedJSON] if operation.body not in ("", "Upload") else []
     for status in sorted({error.status for error in errors}):
         found[str(status)] = _failure([error for error in errors if error.status == status])
