@@ -15,7 +15,7 @@ from llmstream.engine import Engine
 from llmstream.exceptions import ProviderRejected
 from llmstream.models import Conversation, Event
 from llmstream.providers.base import ProviderRequest
-from tests.http.client import JSON, ROOT, SSE, Call, conversation_path, generation_path, own, signed_in
+from tests.http.client import JSON, ROOT, Call, conversation_path, generation_path, own, signed_in
 from tests.support import ask_in, ended, model, site, stored
 from tests.websocket.visitors import visit
 
@@ -46,7 +46,7 @@ async def everything_of(client: AsyncClient, found: Conversation, generation: st
         told.append((await client.get(path, headers=JSON)).content)
     start = stored_start(found)
     for path in (generation_path(generation, f"events/?last_event_id={start}"), generation_path(generation, "events/")):
-        call = Call(client, path, **SSE)
+        call = Call(client, path, accept="text/event-stream")
         await call()
         told.append(call.body)
     async with visit(client) as visitor:
