@@ -42,25 +42,25 @@ def reached(site: LiveServer, url: str, name: str) -> Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(site: LiveServer, proxies: FaultyProxies) -> Deployment:
+def deployment(site: LiveServer, proxies: FaultyProxies) -> Deployment:  # type: ignore[no-redef]
     """The deployment, instead of the one that options name."""
     return reached(site, proxies.url, "alice")
 
 
 @pytest.fixture(scope="module")
-def stranger(site: LiveServer, proxies: FaultyProxies) -> Deployment:
+def stranger(site: LiveServer, proxies: FaultyProxies) -> Deployment:  # type: ignore[no-redef]
     """The same, to somebody else."""
     return reached(site, proxies.url, "bob")
 
 
 @pytest.fixture(scope="module")
-def prompt() -> str:
+def prompt() -> str:  # type: ignore[no-redef]
     """What has a short answer."""
     return script(12, 0.02)
 
 
 @pytest.fixture(scope="module")
-def long_prompt() -> str:
+def long_prompt() -> str:  # type: ignore[no-redef]
     """What has a long answer."""
     return script(2_000, 0.02)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import pytest
 import schemathesis
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -49,6 +51,7 @@ def test_no_request_that_can_be_made_up_fails_or_is_answered_otherwise_than_told
         visitor = Visitor()
         try:
             for found in schema.get_all_operations():
+                assert isinstance(found, Ok)
                 operation = found.ok()
 
                 @settings(
@@ -64,7 +67,7 @@ def test_no_request_that_can_be_made_up_fails_or_is_answered_otherwise_than_told
                     accept=st.sampled_from(ACCEPTED),
                     genuine=st.sampled_from([True, True, False]),
                 )
-                def ask(case: schemathesis.Case, accept: str, genuine: bool) -> None:
+                def ask(case: schemathesis.Case[Any], accept: str, genuine: bool) -> None:
                     response = visitor.call(runner, case, accept, genuine=genuine)
                     answered.setdefault(case.operation.label, set()).add(response.status_code)
                     case.validate_response(response, checks=CHECKS)

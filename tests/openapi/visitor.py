@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import requests
@@ -27,7 +28,9 @@ class Visitor:
         self._page = page_headers(cookies(client))
         self._member = User.objects.get_or_create(username="dave")[0]
 
-    def call(self, runner: asyncio.Runner, case: schemathesis.Case, accept: str, *, genuine: bool) -> httpx.Response:
+    def call(
+        self, runner: asyncio.Runner, case: schemathesis.Case[Any], accept: str, *, genuine: bool
+    ) -> httpx.Response:
         """Ask what the case says, of things that are there if ``genuine``."""
         if genuine:
             known = self._ids()
@@ -42,7 +45,8 @@ class Visitor:
         url = httpx.URL(request.url or "")
         own = {name.lower().encode(): _bytes(value) for name, value in request.headers.items()}
         page = {name: value for name, value in self._page.items() if name != b"content-type"}
-        body = _bytes(request.body or b"")
+        given: Any = request.body or b""
+        body = _bytes(given)
         found = await exchange(request.method or "", url.path, url.query, {**own, **page}, body)
         response = httpx.Response(
             found.status,
