@@ -41,26 +41,26 @@ def reached(site: LiveServer, url: str, name: str) -> Deployment:
     return Deployment(Site(url, socket_url_of(url), cookie, token))
 
 
-@pytest.fixture(scope="module")
-def deployment(site: LiveServer, proxies: FaultyProxies) -> Deployment:  # type: ignore[no-redef]
+@pytest.fixture(scope="module")  # type: ignore[no-redef]
+def deployment(site: LiveServer, proxies: FaultyProxies) -> Deployment:
     """The deployment, instead of the one that options name."""
     return reached(site, proxies.url, "alice")
 
 
-@pytest.fixture(scope="module")
-def stranger(site: LiveServer, proxies: FaultyProxies) -> Deployment:  # type: ignore[no-redef]
+@pytest.fixture(scope="module")  # type: ignore[no-redef]
+def stranger(site: LiveServer, proxies: FaultyProxies) -> Deployment:
     """The same, to somebody else."""
     return reached(site, proxies.url, "bob")
 
 
-@pytest.fixture(scope="module")
-def prompt() -> str:  # type: ignore[no-redef]
+@pytest.fixture(scope="module")  # type: ignore[no-redef]
+def prompt() -> str:
     """What has a short answer."""
     return script(12, 0.02)
 
 
-@pytest.fixture(scope="module")
-def long_prompt() -> str:  # type: ignore[no-redef]
+@pytest.fixture(scope="module")  # type: ignore[no-redef]
+def long_prompt() -> str:
     """What has a long answer."""
     return script(2_000, 0.02)
 
