@@ -68,6 +68,9 @@ class Path:
             seen = "The server speaks WSGI (501): it cannot stream."
             fix = "Serve ASGI_APPLICATION with uvicorn; for runserver put 'daphne' first in INSTALLED_APPS."
             return fault("server", seen, fix)
+        if answer.status == 403:
+            fix = "The stream seems to come from another site: have the proxy pass Host and Origin on as they came."
+            return fault("server", "The stream is refused (403).", fix)
         fix = "See the server's and the proxy's logs: something before llmstream answers for it."
         return fault("server", f"The stream is answered with {answer.status} and {kind}.", fix)
 
