@@ -25,6 +25,7 @@ from ..toolbox.context import ToolContext
 from ..toolbox.results import checked_json, tool_error_object
 from ..toolbox.threads import run_in_thread
 from .claims import Claim
+from .observed import observed_tool
 from .teller import RunTeller
 
 logger = logging.getLogger("llmstream.tools")
@@ -108,7 +109,8 @@ class ToolCalls:
         try:
             if call.error or call.tool is None:
                 raise call.error or ToolUnknown()
-            output = checked_json(await self._call(call, call.tool))
+            with observed_tool(self._claim, call.id, call.name):
+                output = checked_json(await self._call(call, call.tool))
         except ToolError as error:
             self._returned(call, error=clean_json(tool_error_object(error)))
         else:
