@@ -34,11 +34,6 @@ class Subject:
     model_name: str
     origin: str = ""
 
-    @property
-    def fields(self) -> dict[str, str]:
-        """What log records name it by."""
-        return {"conversation": self.conversation, "generation": self.generation, "model": self.model}
-
 
 @dataclass(slots=True)
 class ModelCall:

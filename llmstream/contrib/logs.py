@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..models import Generation
-from ..observers import ModelCall, Observer, ToolUse
+from ..observers import ModelCall, Observer, Subject, ToolUse
 from ..signals import generation_finished, generation_recovered, generation_started
 
 logger = logging.getLogger("llmstream.activity")
@@ -31,13 +31,13 @@ class Activity(Observer):
             figures["first_token"] = round(call.first, 3)
         if usage := call.usage:
             figures |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-        _log("A model was called", call.error, {**call.subject.fields, **figures})
+        _log("A model was called", call.error, {**_about(call.subject), **figures})
 
     @contextmanager
     def tool_call(self, use: ToolUse) -> Iterator[None]:
         """Log it at its end."""
         yield
-        fields = {**use.subject.fields, "tool": use.name, "call": use.call, "seconds": round(use.seconds, 3)}
+        fields = {**_about(use.subject), "tool": use.name, "call": use.call, "seconds": round(use.seconds, 3)}
         _log("A tool was called", use.error, fields)
 
     def _started(self, *, generation: Generation, **_: Any) -> None:
@@ -51,6 +51,10 @@ class Activity(Observer):
         if generation.started_at and generation.ended_at:
             fields["seconds"] = round((generation.ended_at - generation.started_at).total_seconds(), 3)
         _log("A generation has ended", generation.error_code, fields)
+
+
+def _about(subject: Subject) -> dict[str, Any]:
+    return {"conversation": subject.conversation, "generation": subject.generation, "model": subject.model}
 
 
 def _fields(generation: Generation) -> dict[str, Any]:

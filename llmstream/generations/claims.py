@@ -67,6 +67,11 @@ class Claim:
     response: ResponseCursor | None = None
     origin: str = ""
 
+    def about(self, code: str = "") -> dict[str, str]:
+        """Return what log records say of it, and of what went wrong."""
+        ids = {"conversation": self.conversation_id, "generation": self.generation_id, "model": self.model_key}
+        return {**ids, "code": code}
+
 
 def claim(
     log: LogTransaction,

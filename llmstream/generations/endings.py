@@ -67,6 +67,11 @@ class Ending:
     #: What the model's tokens cost, where the provider does not say what a call did.
     rates: Rates | None = None
 
+    def speak(self) -> None:
+        """Take note that the model begins to say something."""
+        self.spoke_at = timezone.now()
+        self.first_token_at = self.first_token_at or self.spoke_at
+
     def cut_short(self, error: LLMStreamError | None) -> None:
         """Take what has cut the answer short, if anything: a limit stops it, and with anything else it has failed."""
         if isinstance(error, LimitReached):

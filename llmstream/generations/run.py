@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 from django.db import DatabaseError
-from django.utils import timezone
 
 from ..conf import get_settings
 from ..context import fitted
@@ -136,7 +135,8 @@ class Run:
         except GeneratorExit:
             raise
         except BaseException:  # SystemExit and its like would end the event loop, and the server with it
-            logger.exception("The provider of generation %s raised", self.claim.generation_id)
+            about = self.claim.about(ProviderError.code)
+            logger.exception("The provider of generation %s raised", self.claim.generation_id, extra=about)
             return ProviderError()
         finally:
             self._finishing = True
@@ -272,8 +272,7 @@ class Run:
             return
         if not self._speaking:
             self._speaking = True
-            self._ending.spoke_at = timezone.now()
-            self._ending.first_token_at = self._ending.first_token_at or self._ending.spoke_at
+            self._ending.speak()
             self._patience.watch(self.claim.model.token_timeout)
         if not text.isascii() or "\0" in text:
             text = clean_text(text)

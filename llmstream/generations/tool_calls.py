@@ -102,7 +102,9 @@ class ToolCalls:
         except ToolError as refused:
             return Call(identity, name, given, tool, error=refused)
         except Exception:
-            logger.exception("The tool %s could not be asked for approval", name)
+            logger.exception(
+                "The tool %s could not be asked for approval", name, extra=self._claim.about(ToolError.code)
+            )
             return Call(identity, name, given, tool, error=ToolError())
 
     async def _run(self, call: Call) -> None:
@@ -135,7 +137,9 @@ class ToolCalls:
             return task.result()
         if isinstance(error, ToolError):
             raise error
-        logger.error("The tool %s of generation %s failed", tool.name, self._claim.generation_id, exc_info=error)
+        about = {**self._claim.about(ToolError.code), "tool": tool.name}
+        told = "The tool %s of generation %s failed"
+        logger.error(told, tool.name, self._claim.generation_id, exc_info=error, extra=about)
         raise ToolError
 
     def _context(self, call: Call) -> ToolContext:
