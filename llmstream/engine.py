@@ -39,6 +39,7 @@ from .log.writer import Writer
 from .observers import tell
 from .runners.base import Runner
 from .shutdown import Departure
+from .signals import swept
 from .turns import Turns
 
 logger = logging.getLogger("llmstream")
@@ -273,6 +274,7 @@ class Engine:
             if sweeping:
                 await self.turns.sweep()
                 self._cancel_left()
+                swept.send_robust(None)
         except DatabaseError:
             logger.warning("The database could not be polled; trying again")
 
