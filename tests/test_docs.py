@@ -63,7 +63,7 @@ def subclasses(of: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
 
 def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
-        "admin.md": ["LogEntry", "ScriptedProvider"],
+        "admin.md": ["LogEntry", "class Conversations", "ScriptedProvider"],
         "http.md": ["OpenAPIView"],
         "security.md": ["CORS_ALLOWED_ORIGINS", "OriginValidator"],
         "testing.md": ["def test_an_answer", "ProviderRateLimited", "running_engine", "class Echo"],

@@ -147,8 +147,8 @@ async def test_a_recorded_answer_can_be_given_again(running: Engine) -> None:
     assert second.finish_reason == first.finish_reason == "length"
 
     def same(conversation: Conversation) -> list[dict[str, Any]]:
-        kept = ("type", "delta", "part", "input", "output", "reasoning", "cached", "cache_write")
-        kept = (*kept, "cost", "estimated", "checksum")
+        figures = ("input", "output", "reasoning", "cached", "cache_write", "cost", "estimated")
+        kept = ("type", "delta", "part", *figures, "checksum")
         events = [{name: event[name] for name in kept if name in event} for event in stored(conversation)]
         return [event for event in events if event["type"] in ("usage", "message-end")]
 

@@ -33,7 +33,7 @@ server {{
 
 
 class FaultyProxies(NginxServer):
-    """Passes requests to the server on the loopback port ``upstream``, at one site in turn to that on ``other``, too."""
+    """Passes requests to the server on the loopback port ``upstream``, at one site in turns with that on ``other``."""
 
     def __init__(self, upstream: int, other: int) -> None:
         super().__init__([upstream])
