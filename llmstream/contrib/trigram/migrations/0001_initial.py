@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.contrib.postgres.operations import TrigramExtension
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
@@ -16,14 +15,15 @@ _DROP = "DROP INDEX CONCURRENTLY IF EXISTS llmstream_message_trigram"
 
 
 def create(apps: StateApps, editor: BaseDatabaseSchemaEditor) -> None:
-    """Build the index."""
+    """Make the extension and build the index."""
     if editor.connection.vendor == "postgresql":
+        editor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
         editor.execute(_CREATE)
         editor.execute("ANALYZE llmstream_message")
 
 
 def drop(apps: StateApps, editor: BaseDatabaseSchemaEditor) -> None:
-    """Remove it."""
+    """Remove the index; the extension may be somebody else's."""
     if editor.connection.vendor == "postgresql":
         editor.execute(_DROP)
 
@@ -31,4 +31,4 @@ def drop(apps: StateApps, editor: BaseDatabaseSchemaEditor) -> None:
 class Migration(migrations.Migration):
     atomic = False
     dependencies = [("llmstream", "0001_initial")]
-    operations = [TrigramExtension(), migrations.RunPython(create, drop)]
+    operations = [migrations.RunPython(create, drop)]
