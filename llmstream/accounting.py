@@ -46,8 +46,9 @@ class Reservation(models.Model):
 class Price(models.Model):
     """What a model's tokens cost per million from a time on, until the next row of that model.
 
-    Rows are only added: an answer is charged at the newest one that was valid when it began. Cached input costs as
-    much as other input, and reasoning as much as other output, where there is no price for it.
+    Rows are only added: an answer is charged at the newest one that was valid when it began. Input that is read from
+    or written to the service's cache costs as much as other input, and reasoning as much as other output, where there
+    is no price for it.
     """
 
     model = models.CharField(_("model"), max_length=100, help_text=_("A key of the site's models."))
@@ -55,6 +56,7 @@ class Price(models.Model):
     input = Amount(verbose_name=_("input"), validators=[MinValueValidator(0)])
     output = Amount(verbose_name=_("output"), validators=[MinValueValidator(0)])
     cached = Amount(verbose_name=_("cached input"), null=True, blank=True, validators=[MinValueValidator(0)])
+    cache_write = Amount(verbose_name=_("cache writes"), null=True, blank=True, validators=[MinValueValidator(0)])
     reasoning = Amount(verbose_name=_("reasoning"), null=True, blank=True, validators=[MinValueValidator(0)])
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
@@ -83,6 +85,7 @@ class UsageRecord(models.Model):
     output_tokens = models.PositiveBigIntegerField(_("output tokens"), default=0)
     reasoning_tokens = models.PositiveBigIntegerField(_("reasoning tokens"), default=0)
     cached_tokens = models.PositiveBigIntegerField(_("cached tokens"), default=0)
+    cache_write_tokens = models.PositiveBigIntegerField(_("tokens written to the cache"), default=0)
     cost = Amount(verbose_name=_("cost"), null=True, blank=True)
     estimated = models.BooleanField(_("estimated"), default=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

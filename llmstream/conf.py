@@ -25,12 +25,14 @@ RETENTION_ACTIONS = ("delete", "strip")
 class Rates:
     """What a model's tokens cost, per million and in the site's currency.
 
-    Cached input costs as much as other input, and reasoning as much as other output, unless they have rates.
+    Input that is read from or written to the service's cache costs as much as other input, and reasoning as much as
+    other output, unless they have rates.
     """
 
     input: Decimal = Decimal(0)
     output: Decimal = Decimal(0)
     cached: Decimal | None = None
+    cache_write: Decimal | None = None
     reasoning: Decimal | None = None
 
 
@@ -104,6 +106,8 @@ class ModelSettings:
 class Settings:
     """Every setting with its default; keys of the ``LLMSTREAM`` dict are the upper-case names."""
 
+    #: Dotted paths of ``Observer`` classes, which are told what this process does.
+    observers: Sequence[str] = ()
     #: Models that may be asked for by key.
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     #: Key of the model used when a request names none; the first entry when empty.

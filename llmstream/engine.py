@@ -29,14 +29,17 @@ from .events import MESSAGE_END, TOOL_APPROVAL_RESPONSE
 from .exceptions import LeaseLost
 from .generations.claims import Claim, renew, still_owned
 from .generations.leftovers import cancel_left
+from .generations.observed import observed
 from .generations.recovery import hand_over
 from .generations.run import Run
 from .hub import Hub
 from .log.rows import Batch
 from .log.transaction import events_committed
 from .log.writer import Writer
+from .observers import tell
 from .runners.base import Runner
 from .shutdown import Departure
+from .signals import swept
 from .turns import Turns
 
 logger = logging.getLogger("llmstream")
@@ -83,6 +86,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._parts: dict[Callable[[Engine], Any], Any] = {}
         events_committed.connect(self._committed, weak=True)
+        tell("watch", self)
         # One look around at the start: what a process before this one left behind must not wait for a first stream.
         loop.call_soon_threadsafe(self.wake)
 
@@ -136,7 +140,7 @@ class Engine:
             earlier.cut(LeaseLost())
         run = self.runs[claim.generation] = Run(claim, self.writer)
         self.interests.add(claim.conversation)
-        run.task = self.spawn(run())
+        run.task = self.spawn(observed(claim, run()))
         run.task.add_done_callback(lambda _: self._done(run), context=contextvars.Context())
         if self._outliving is None:
             self._departure.await_signal()
@@ -270,6 +274,7 @@ class Engine:
             if sweeping:
                 await self.turns.sweep()
                 self._cancel_left()
+                swept.send_robust(None)
         except DatabaseError:
             logger.warning("The database could not be polled; trying again")
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, Q, Sum
 
 from .conf import get_settings
-from .generations.figures import cost_text
+from .generations.figures import TOKENS, cost_text
 from .log.rows import database_alias
 from .models import Conversation, Generation, Message, UsageRecord
 
@@ -19,8 +19,8 @@ from .models import Conversation, Generation, Message, UsageRecord
 class Totals:
     """Model calls and what they used. ``estimated`` calls are those whose provider sent no figures.
 
-    ``cached_tokens`` and ``reasoning_tokens`` are shares of the input and the output. ``cost`` is in ``currency``; of
-    ``unpriced`` calls nobody knows it, and they are not in it.
+    ``cached_tokens`` (read from the service's cache), ``cache_write_tokens`` and ``reasoning_tokens`` are shares of the
+    input and the output. ``cost`` is in ``currency``; of ``unpriced`` calls nobody knows it, and they are not in it.
     """
 
     calls: int = 0
@@ -28,6 +28,7 @@ class Totals:
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     cost: Decimal = Decimal(0)
     estimated: int = 0
     unpriced: int = 0
@@ -42,7 +43,7 @@ def usage_of(subject: Conversation | Generation | Message | Any, *, since: datet
     records = UsageRecord.objects.using(database_alias()).filter(_of(subject))
     if since is not None:
         records = records.filter(created_at__gte=since)
-    names = "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cost"
+    names = *TOKENS, "cost"
     # First, since a sum has the name of its column from then on.
     counts = {
         "calls": Count("pk"),
@@ -62,6 +63,7 @@ def usage_object(totals: Totals) -> dict[str, Any]:
         "output": totals.output_tokens,
         "reasoning": totals.reasoning_tokens,
         "cached": totals.cached_tokens,
+        "cache_write": totals.cache_write_tokens,
         "cost": cost_text(totals.cost),
         "currency": totals.currency,
         "estimated": totals.estimated,

@@ -22,6 +22,9 @@ from .left_response import LeftResponse as LeftResponse
 from .membership import Membership as Membership
 from .tool_call import ToolCall as ToolCall
 
+#: Longest trace that leads to a request: a traceparent of W3C's Trace Context.
+ORIGIN_LENGTH = 55
+
 
 class PublicIdField(models.CharField):  # type: ignore[type-arg]
     """A random, unguessable id that clients see; never changes."""
@@ -173,7 +176,8 @@ class Generation(Reservation):
     which its owner may be silent. ``end_seq`` is the ``seq`` of its terminal event. ``steers`` counts the steering
     messages in its log, ``left_out`` the turns of the history that its model was not sent. While it waits for a
     decision it has no owner; decided, it is queued again, and so it is when its owner was lost, which ``takeovers``
-    counts. ``provider_cursor`` says how far the log has a response that can be taken up again.
+    counts. ``provider_cursor`` says how far the log has a response that can be taken up again. ``origin`` leads to the
+    request that asked for it, if an observer knew.
     """
 
     class Status(models.TextChoices):
@@ -207,6 +211,7 @@ class Generation(Reservation):
     steers = models.PositiveSmallIntegerField(_("steering messages"), default=0, editable=False)
     left_out = models.PositiveIntegerField(_("turns left out"), default=0, editable=False)
     takeovers = models.PositiveSmallIntegerField(_("takeovers"), default=0, editable=False)
+    origin = models.CharField(_("origin"), max_length=ORIGIN_LENGTH, blank=True, editable=False)
     first_seq = models.PositiveBigIntegerField(editable=False)
     end_seq = models.PositiveBigIntegerField(null=True, editable=False)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

@@ -52,7 +52,7 @@ def rates_of(model: str, at: datetime) -> Rates | None:
 def _all_rows() -> _Rows:
     rows: dict[str, list[tuple[datetime, Rates]]] = {}
     for row in Price.objects.using(database_alias()).order_by("model", "-valid_from", "-pk"):
-        rates = Rates(row.input, row.output, row.cached, row.reasoning)
+        rates = Rates(row.input, row.output, row.cached, row.cache_write, row.reasoning)
         rows.setdefault(row.model, []).append((row.valid_from, rates))
     return rows
 

@@ -19,6 +19,7 @@ from .hub import Chunk, Hub, Topic, encode_rows
 from .log.reading import Page, read_page
 from .log.rows import Batch
 from .models import Conversation, Generation
+from .observers import tell
 from .snapshot import SnapshotTorn, snapshot_event
 
 
@@ -84,6 +85,7 @@ def _fresh(conversation: Conversation, generation: Generation | None, *, reset: 
         return restart(conversation.pk, generation.pk if generation else None, reset)
     preface: list[tuple[WireEvent, str | None]] = [(snapshot, snapshot["last_event_id"])]
     if reset:
+        tell("reset", reset)
         preface.insert(0, ({"type": RESET, "reason": reset}, None))
     return _start(conversation, generation, seq, tuple(preface))
 
@@ -172,6 +174,7 @@ class Reader(Generic[Body]):
             page = await run_db(read_page, start.conversation, seq, max_bytes=get_settings().page_bytes)
             if start.misses(page):
                 raise _BeginAnew("expired")
+            tell("replayed", len(page.rows))
             chunk = encode_rows(page.rows, page.seq, topic.event_id, start.generation, self._wire)
         return chunk
 

@@ -21,6 +21,7 @@ _FIGURES = {
     "output": "output_tokens",
     "reasoning": "reasoning_tokens",
     "cached": "cached_tokens",
+    "cache_write": "cache_write_tokens",
 }
 
 

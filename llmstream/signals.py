@@ -16,6 +16,9 @@ generation_started = Signal()
 generation_recovered = Signal()
 #: ``sender=Generation, generation``: it has its terminal event; ``generation.status`` says which.
 generation_finished = Signal()
+#: ``sender=None``: a process has looked after what others left, as it does every ``SWEEP_INTERVAL``. Sent on the event
+#: loop: receivers must not block.
+swept = Signal()
 #: ``sender=ToolCall, tool_call``: it waits for somebody's decision, and its generation with it.
 approval_requested = Signal()
 #: ``sender=ToolCall, tool_call``: it was approved or denied, or nobody has decided in time; ``status`` says which.

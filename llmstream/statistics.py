@@ -14,6 +14,7 @@ from django.db.models import Count, Model, QuerySet, Sum
 from django.utils import timezone
 
 from .generations.endings import lapsed
+from .generations.figures import TOKENS
 from .log.rows import database_alias
 from .models import Conversation, Event, Generation, Message, UsageRecord
 
@@ -77,7 +78,6 @@ def _by_status(generations: QuerySet[Any]) -> dict[str, int]:
 
 
 def _usage(records: QuerySet[Any]) -> dict[str, Any]:
-    names = "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"
-    sums = records.aggregate(calls=Count("pk"), cost=Sum("cost"), **{name: Sum(name) for name in names})
+    sums = records.aggregate(calls=Count("pk"), cost=Sum("cost"), **{name: Sum(name) for name in TOKENS})
     cost = None if sums["cost"] is None else str(sums["cost"])
-    return {"calls": sums["calls"], **{name: sums[name] or 0 for name in names}, "cost": cost}
+    return {"calls": sums["calls"], **{name: sums[name] or 0 for name in TOKENS}, "cost": cost}

@@ -63,7 +63,7 @@ def subclasses(of: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
 
 def test_every_python_snippet_is_one_that_a_test_runs() -> None:
     known = {
-        "admin.md": ["LogEntry", "ScriptedProvider"],
+        "admin.md": ["LogEntry", "class Conversations", "ScriptedProvider"],
         "http.md": ["OpenAPIView"],
         "security.md": ["CORS_ALLOWED_ORIGINS", "OriginValidator"],
         "testing.md": ["def test_an_answer", "ProviderRateLimited", "running_engine", "class Echo"],
@@ -72,6 +72,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
         "providers.md": ["LLMSTREAM", *SERVICES, "RECOVERY", "class LastTurns", "class Parrot"],
         "deployment.md": ["one_thread", "sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "retention.md": ["def due"],
+        "monitoring.md": ["OBSERVERS", "JSONFormatter", "class Slow"],
         "settings.md": ["class StaffStart", "@receiver"],
         "usage.md": ["usage_of", "LIMITS", "class Plans"],
         "tools.md": ["def stocktake", "def librarian"],

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmstream"
 EXTRAS = {
     *("openai", "anthropic", "gemini", "local", "tools", "channels", "redis", "postgres", "eventstream", "daphne"),
-    *("testing", "test"),
+    *("opentelemetry", "prometheus", "testing", "test"),
 }
 
 # Stands for an environment in which no extra is installed.
@@ -34,7 +34,7 @@ import sys
 
 class Absent:
     names = {"aiohttp", "anthropic", "channels", "channels_redis", "daphne", "django_eventstream", "google", "openai"}
-    names |= {"psycopg", "pydantic", "xllamacpp"}
+    names |= {"opentelemetry", "prometheus_client", "psycopg", "pydantic", "xllamacpp"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:

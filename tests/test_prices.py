@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -101,6 +102,9 @@ def test_prompts_do_not_read_the_prices_each() -> None:
         (Usage(1_000, 500, reasoning_tokens=100, cached_tokens=400), RATES, "0.0184"),
         (Usage(1_000, 500, reasoning_tokens=100, cached_tokens=400), Rates(Decimal(10), Decimal(20)), "0.02"),
         (Usage(10, 0, cached_tokens=50), RATES, "0.00001"),
+        (Usage(1_000, 0, cached_tokens=400, cache_write_tokens=100), RATES, "0.0064"),
+        (Usage(1_000, 0, cached_tokens=400, cache_write_tokens=100), replace(RATES, cache_write=Decimal(50)), "0.0104"),
+        (Usage(10, 0, cached_tokens=4, cache_write_tokens=50), replace(RATES, cache_write=Decimal(50)), "0.000304"),
         (Usage(1, 0), Rates(Decimal("0.004")), "0"),
         (Usage(1, 0), Rates(Decimal("0.005")), "0.00000001"),
         (Usage(5, 5, cost=Decimal("0.25")), RATES, "0.25"),

@@ -149,6 +149,8 @@ def used(subject: Any) -> str:
         "reasoning": totals.reasoning_tokens,
     }
     notes = [f"{totals.cost:.6f} {totals.currency}"]
+    if totals.cache_write_tokens:
+        notes.append(_("%d written to the cache") % totals.cache_write_tokens)
     if totals.estimated:
         notes.append(_("%d estimated") % totals.estimated)
     if totals.unpriced:

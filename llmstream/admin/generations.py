@@ -28,6 +28,7 @@ from ..models import Event, Generation, UsageRecord
 from ..permissions import Requester
 from ..readers import resume
 from ..recording import record, script_of
+from .approvals import DECISIONS, answer, waiting_calls
 from .base import used
 from .content import PERMISSION, log_read, may_read
 from .downloads import download
@@ -52,7 +53,7 @@ def _grounds(user: Any) -> list[str]:
 
 @admin.register(Generation)
 class GenerationAdmin(FiguresAdmin):
-    """``change_generation`` is the permission to stop, retry and settle."""
+    """``change_generation`` is the permission to stop, retry, settle, and decide on tool calls."""
 
     list_display = (*("id", "in_conversation", "model", "outcome", "first_token", "took", "cost", "created_at"),)
     list_filter = (
@@ -110,6 +111,7 @@ class GenerationAdmin(FiguresAdmin):
             self.extra_url("recording.jsonl", self.jsonl_view),
             self.extra_url("script.json", self.script_view),
             self.extra_url("live", self.live_view),
+            self.extra_url("decide", self.decide_view),
             *(self.extra_url(operation.name, self._operation_view(operation)) for operation in OPERATIONS.values()),
             *super().get_urls(),
         ]
@@ -131,6 +133,8 @@ class GenerationAdmin(FiguresAdmin):
                 for operation in OPERATIONS.values()
                 if operation.applies(found)
             ]
+            context["waiting"] = waiting_calls(request, found)
+            context["decisions"] = [(name, label) for name, (label, _done) in DECISIONS.items()]
         return super().change_view(request, object_id, form_url, context)
 
     def _operation_view(self, operation: Operation) -> Any:
@@ -145,6 +149,17 @@ class GenerationAdmin(FiguresAdmin):
             return HttpResponseRedirect(self.url("change", found.pk))
 
         return view
+
+    @transaction.non_atomic_requests
+    def decide_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """The target of the buttons beside a call that waits for a decision."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        found = self.visible_object(request, object_id)
+        if not self.has_operate_permission(request):
+            raise PermissionDenied
+        answer(self, request, found)
+        return HttpResponseRedirect(self.url("change", found.pk))
 
     def recording_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         """The player; what it plays comes from ``jsonl_view`` or, while the generation runs, ``live_view``."""

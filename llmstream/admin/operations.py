@@ -98,7 +98,7 @@ def _stop(request: HttpRequest, generation: Generation) -> bool:
 
 
 def _retry(request: HttpRequest, generation: Generation) -> bool:
-    begin(_serving_engine(request), partial(prompts.retry, generation.pk))
+    begin(serving_engine(request), partial(prompts.retry, generation.pk))
     return True
 
 
@@ -107,7 +107,7 @@ def _settle(request: HttpRequest, generation: Generation) -> bool:
     return get_generation(generation.pk).status == Generation.Status.INTERRUPTED
 
 
-def _serving_engine(request: HttpRequest) -> Engine:
+def serving_engine(request: HttpRequest) -> Engine:
     """Return the engine of the server's loop, or under WSGI the one that has a loop of its own."""
     return async_to_sync(_engine_here)() if isinstance(request, ASGIRequest) else background_engine()
 

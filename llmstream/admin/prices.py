@@ -18,14 +18,18 @@ from ..models import Price
 from .base import LargeTableAdmin
 
 #: What counts where a price is left empty.
-_INSTEAD = {"cached": _("As other input when empty."), "reasoning": _("As other output when empty.")}
+_INSTEAD = {
+    "cached": _("As other input when empty."),
+    "cache_write": _("As other input when empty."),
+    "reasoning": _("As other output when empty."),
+}
 
 
 @admin.register(Price)
 class PriceAdmin(LargeTableAdmin):
     """Rows are added and looked at; the newest one that is valid counts."""
 
-    list_display = ("model", "valid_from", "input", "output", "cached", "reasoning", "currency")
+    list_display = ("model", "valid_from", "input", "output", "cached", "cache_write", "reasoning", "currency")
     list_filter = ("model",)
     actions: Any = None
 

@@ -24,7 +24,8 @@ class UsageRecordAdmin(FiguresAdmin):
     list_select_related = ("user",)
     fields = (
         *("in_conversation", "of_generation", "user", "model", "created_at"),
-        *("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cost", "estimated"),
+        *("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"),
+        *("cache_write_tokens", "cost", "estimated"),
     )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -9,6 +9,7 @@ from contextlib import closing
 from .database import check_database, reachable
 from .layer import check_layer
 from .path import Path
+from .processes import check_processes
 from .requests import check_entrance, check_model, check_writing
 from .settings import check_settings, system_messages, unreadable
 from .site import Site
@@ -44,6 +45,8 @@ def examine_path(site: Site, visitor: Visitor, model: str, idle: float) -> Itera
     path = Path(site, visitor)
     streams = list(path.check())
     yield from streams
+    if _flows(streams):
+        yield from check_processes(site, visitor)
     if model and _flows(streams):
         yield check_model(site, visitor, model)
     if not site.socket_url:

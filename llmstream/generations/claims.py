@@ -41,7 +41,7 @@ class Claim:
     ``answer`` is what earlier owners have made of it, and ``author`` the person whose prompt is answered. ``granted``
     are the output tokens that it has reserved for its next model call, None when nothing limits it; its calls are
     charged by ``rates``, those of the time when it ``began``. ``response`` is the one that its service goes on with, by
-    its id and cursor.
+    its id and cursor. ``origin`` leads to the request that asked for it.
     """
 
     conversation: int
@@ -65,6 +65,12 @@ class Claim:
     answer: Answer = field(default_factory=Answer)
     first_token_at: datetime | None = None
     response: ResponseCursor | None = None
+    origin: str = ""
+
+    def about(self, code: str = "") -> dict[str, str]:
+        """Return what log records say of it, and of what went wrong."""
+        ids = {"conversation": self.conversation_id, "generation": self.generation_id, "model": self.model_key}
+        return {**ids, "code": code}
 
 
 def claim(
@@ -114,6 +120,7 @@ def claim(
         response=ResponseCursor(generation.provider_response_id, generation.provider_cursor)
         if generation.provider_cursor
         else None,
+        origin=generation.origin,
     )
 
 

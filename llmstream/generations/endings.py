@@ -60,10 +60,17 @@ class Ending:
     usage: Usage | None = None
     estimated: bool = False
     first_token_at: datetime | None = None
+    #: When the model began to speak in its last call.
+    spoke_at: datetime | None = None
     #: The provider's own id of its response.
     response_id: str = ""
     #: What the model's tokens cost, where the provider does not say what a call did.
     rates: Rates | None = None
+
+    def speak(self) -> None:
+        """Take note that the model begins to say something."""
+        self.spoke_at = timezone.now()
+        self.first_token_at = self.first_token_at or self.spoke_at
 
     def cut_short(self, error: LLMStreamError | None) -> None:
         """Take what has cut the answer short, if anything: a limit stops it, and with anything else it has failed."""
@@ -106,6 +113,7 @@ class Ending:
             "output": usage.output_tokens,
             "reasoning": usage.reasoning_tokens,
             "cached": usage.cached_tokens,
+            "cache_write": usage.cache_write_tokens,
             "cost": cost_text(cost_of(usage, self.rates)),
             "estimated": self.estimated,
         }
@@ -299,6 +307,7 @@ def store_ending(
             output_tokens=call["output"],
             reasoning_tokens=call["reasoning"],
             cached_tokens=call["cached"],
+            cache_write_tokens=call["cache_write"],
             cost=None if call["cost"] is None else Decimal(call["cost"]),
             estimated=call["estimated"],
         )

@@ -8,6 +8,9 @@ from typing import Final
 from ..conf import Rates, get_settings
 from ..providers.base import Usage
 
+#: The counts of a ``Usage``, of a row of the ledger, and of totals.
+TOKENS: Final = "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "cache_write_tokens"
+
 #: Characters per token, where the provider has not counted.
 CHARS_PER_TOKEN: Final = 4
 
@@ -20,8 +23,7 @@ _MILLION: Final = 1_000_000
 
 def plausible(usage: Usage) -> Usage:
     """Return a provider's figures within what the ledger can hold: an odd one must not cost the answer."""
-    names = "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"
-    counts = {name: getattr(usage, name) for name in names}
+    counts = {name: getattr(usage, name) for name in TOKENS}
     counts = {name: min(max(n, 0), _MAX_TOKENS) if isinstance(n, int) else 0 for name, n in counts.items()}
     cost = usage.cost
     fits = isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost < _MAX_COST
@@ -45,10 +47,12 @@ def cost_of(usage: Usage, rates: Rates | None) -> Decimal | None:
     if usage.cost is not None or rates is None:
         return usage.cost
     cached = min(usage.cached_tokens, usage.input_tokens)
+    written = min(usage.cache_write_tokens, usage.input_tokens - cached)
     reasoning = min(usage.reasoning_tokens, usage.output_tokens)
     cost = (
-        (usage.input_tokens - cached) * rates.input
+        (usage.input_tokens - cached - written) * rates.input
         + cached * (rates.input if rates.cached is None else rates.cached)
+        + written * (rates.input if rates.cache_write is None else rates.cache_write)
         + (usage.output_tokens - reasoning) * rates.output
         + reasoning * (rates.output if rates.reasoning is None else rates.reasoning)
     ) / _MILLION

@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from ..answer import Answer
 from ..conf import get_settings
 from ..database import run_db
-from ..exceptions import LeaseLost, LimitReached, NotFound
+from ..exceptions import DatabaseUnavailable, LeaseLost, LimitReached, NotFound
 from ..providers.base import Usage
 from .admission import Grant, Spent, extend
 from .claims import Claim
@@ -65,7 +65,8 @@ class Meter:
             raise LeaseLost from None
         except DatabaseError:
             # Nothing is stored either while the database is away; it is asked again after as much.
-            logger.warning("Generation %s could not reserve more; it goes on for now", claim.generation_id)
+            told = "Generation %s could not reserve more; it goes on for now"
+            logger.warning(told, claim.generation_id, extra=claim.about(DatabaseUnavailable.code))
             grant = Grant(self._wish)
         if grant.output == 0:
             raise LimitReached(BUDGET)

@@ -22,7 +22,8 @@ from ..exceptions import (
 )
 from ..log.rows import Batch, database_alias
 from ..log.transaction import LogTransaction, locked
-from ..models import Attachment, Conversation, Generation, Message
+from ..models import ORIGIN_LENGTH, Attachment, Conversation, Generation, Message
+from ..observers import origin
 from ..permissions import Requester
 from ..providers.base import ChatMessage
 from ..quotas import account_of
@@ -317,6 +318,7 @@ def _answer(
         account=account_of(log.conversation),
         reserved_tokens=grant.tokens,
         reserved_cost=grant.cost,
+        origin=origin()[:ORIGIN_LENGTH],
     )
     if run:
         generation.status, generation.fence = Status.RUNNING, 1

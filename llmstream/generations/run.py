@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 from django.db import DatabaseError
-from django.utils import timezone
 
 from ..conf import get_settings
 from ..context import fitted
@@ -56,6 +55,7 @@ from .endings import NOT_BILLED, Ending, fail, store_ending, tell_finished
 from .figures import plausible, tokens_of
 from .followed import FollowedResponse
 from .meter import Meter
+from .observed import observed_call
 from .patience import Patience, closing, insist
 from .recovery import INTERRUPT, way_on
 from .steering import read_steers
@@ -67,8 +67,6 @@ logger = logging.getLogger("llmstream.generations")
 
 Status = Generation.Status
 
-#: The finish reason of an answer that took too long.
-_TIME = "time"
 #: Ends after which nothing that the model asked for is run.
 _CUT_SHORT = {"length", "content_filter"}
 
@@ -113,7 +111,7 @@ class Run:
 
     async def __call__(self) -> None:
         """Stream the provider's answer into the log and end the generation, unless it waits for somebody."""
-        late = self._loop.call_later(get_settings().max_generation_seconds, self.cut, LimitReached(_TIME))
+        late = self._loop.call_later(get_settings().max_generation_seconds, self.cut, LimitReached("time"))
         try:
             error = await self._attempt()
             while not self._suspended and not await self._finish(self._cut or error):
@@ -137,7 +135,8 @@ class Run:
         except GeneratorExit:
             raise
         except BaseException:  # SystemExit and its like would end the event loop, and the server with it
-            logger.exception("The provider of generation %s raised", self.claim.generation_id)
+            about = self.claim.about(ProviderError.code)
+            logger.exception("The provider of generation %s raised", self.claim.generation_id, extra=about)
             return ProviderError()
         finally:
             self._finishing = True
@@ -210,7 +209,7 @@ class Run:
         self._calling, self._speaking = True, False
         self._followed.begin(provider)
         self._patience.watch(self.claim.model.first_token_timeout)
-        async with closing(stream) as parts:
+        async with observed_call(self.claim, ending, lambda: self._cut), closing(stream) as parts:
             async for part in parts:
                 self._patience.heard = self._loop.time()
                 if type(part) is str:
@@ -222,8 +221,8 @@ class Run:
                 if answer.length > limit and answer.length > (limit := await self._meter.more(answer)):
                     ending.finish_reason, self._asked = "length", []
                     return
-        if not ending.finish_reason:
-            raise ProviderTruncated
+            if not ending.finish_reason:
+                raise ProviderTruncated
         if ending.finish_reason in _CUT_SHORT:
             self._asked = []
         elif self._asked:
@@ -273,7 +272,7 @@ class Run:
             return
         if not self._speaking:
             self._speaking = True
-            self._ending.first_token_at = self._ending.first_token_at or timezone.now()
+            self._ending.speak()
             self._patience.watch(self.claim.model.token_timeout)
         if not text.isascii() or "\0" in text:
             text = clean_text(text)

@@ -25,6 +25,7 @@ from ..toolbox.context import ToolContext
 from ..toolbox.results import checked_json, tool_error_object
 from ..toolbox.threads import run_in_thread
 from .claims import Claim
+from .observed import observed_tool
 from .teller import RunTeller
 
 logger = logging.getLogger("llmstream.tools")
@@ -101,14 +102,17 @@ class ToolCalls:
         except ToolError as refused:
             return Call(identity, name, given, tool, error=refused)
         except Exception:
-            logger.exception("The tool %s could not be asked for approval", name)
+            logger.exception(
+                "The tool %s could not be asked for approval", name, extra=self._claim.about(ToolError.code)
+            )
             return Call(identity, name, given, tool, error=ToolError())
 
     async def _run(self, call: Call) -> None:
         try:
             if call.error or call.tool is None:
                 raise call.error or ToolUnknown()
-            output = checked_json(await self._call(call, call.tool))
+            with observed_tool(self._claim, call.id, call.name):
+                output = checked_json(await self._call(call, call.tool))
         except ToolError as error:
             self._returned(call, error=clean_json(tool_error_object(error)))
         else:
@@ -133,7 +137,9 @@ class ToolCalls:
             return task.result()
         if isinstance(error, ToolError):
             raise error
-        logger.error("The tool %s of generation %s failed", tool.name, self._claim.generation_id, exc_info=error)
+        about = {**self._claim.about(ToolError.code), "tool": tool.name}
+        told = "The tool %s of generation %s failed"
+        logger.error(told, tool.name, self._claim.generation_id, exc_info=error, extra=about)
         raise ToolError
 
     def _context(self, call: Call) -> ToolContext:

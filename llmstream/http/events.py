@@ -15,8 +15,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from ..access import Access
 from ..conf import get_settings
 from ..database import run_db
-from ..engine import get_engine
-from ..events import READY, EventId
+from ..engine import Engine, get_engine
+from ..events import READY, EventId, WireEvent, new_public_id
 from ..exceptions import InvalidRequest, LLMStreamError
 from ..hub import Topic
 from ..log.reading import Page, read_page
@@ -37,6 +37,13 @@ class EventStreamEndpoint(Endpoint):
         if error.temporary and not _wants_json(request):
             return stream_error_response(error)
         return super().failure(request, error)
+
+
+class Process:
+    """What tells this process from the site's others; it says nothing else."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.id = new_public_id()
 
 
 class ConversationEvents(EventStreamEndpoint):
@@ -63,7 +70,8 @@ async def _answer(request: HttpRequest, start: Start | None, access: Access) -> 
     if _wants_json(request):
         return await _poll(request, start, access)
     if request.GET.get("ready"):
-        start = replace(start, preface=(({"type": READY}, None), *start.preface))
+        ready: WireEvent = {"type": READY, "process": get_engine().part(Process).id}
+        start = replace(start, preface=((ready, None), *start.preface))
     return await stream_response(request, start, access)
 
 

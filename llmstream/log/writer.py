@@ -22,6 +22,7 @@ from ..conf import get_settings
 from ..database import release_connections
 from ..events import WireEvent, delta
 from ..exceptions import LeaseLost, LLMStreamError
+from ..observers import tell
 from .group import Owner, Write, commit, commit_again
 from .rows import Draft
 from .sql import ResponseCursor
@@ -212,6 +213,8 @@ class Writer:
 
     def _send(self, flight: Flight, commit: Callable[[Sequence[Write]], set[Owner]]) -> None:
         landing = self._loop.run_in_executor(self._thread, commit, [write for _, write in flight])
+        if get_settings().observers:
+            landing.add_done_callback(partial(_tell_flushed, flight, monotonic()))
         landing.add_done_callback(partial(self._landed, flight))
 
     def _landed(self, flight: Flight, landing: asyncio.Future[set[Owner]]) -> None:
@@ -265,6 +268,11 @@ class Writer:
         """Give the thread up; what is pending is lost, as in a crash."""
         self._thread.submit(connections.close_all)
         self._thread.shutdown(wait=False)
+
+
+def _tell_flushed(flight: Flight, since: float, landing: asyncio.Future[set[Owner]]) -> None:
+    if not landing.exception():
+        tell("flushed", sum(len(write.drafts) for _, write in flight), monotonic() - since)
 
 
 def _drop_connections() -> None:

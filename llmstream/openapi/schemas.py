@@ -113,7 +113,8 @@ def _read() -> dict[str, Schema]:
         "steers": _list({"type": "object"}),
         "left_out": _INTEGER,
     }
-    figures = dict.fromkeys(("calls", "input", "output", "reasoning", "cached", "estimated"), _INTEGER)
+    counts = "calls", "input", "output", "reasoning", "cached", "cache_write", "estimated"
+    figures = dict.fromkeys(counts, _INTEGER)
     attachment = {
         "type": {"const": "file"},
         "id": PUBLIC_ID,

@@ -137,7 +137,8 @@ class ResponseStarted:
 class Usage:
     """Tokens of one model call as the provider counted them; ``cost`` in the provider's currency when it says so.
 
-    ``cached_tokens`` and ``reasoning_tokens`` are the share of the input and of the output, not additions to them.
+    ``cached_tokens``, which were read from a cache, ``cache_write_tokens``, which were written to one, and
+    ``reasoning_tokens`` are shares of the input and of the output, not additions to them.
     """
 
     input_tokens: int
@@ -145,6 +146,7 @@ class Usage:
     reasoning_tokens: int = 0
     cached_tokens: int = 0
     cost: Decimal | None = None
+    cache_write_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,12 +73,13 @@ class ChatChunks(EventReader):
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
-    cost = usage.get("cost")
+    cost, details = usage.get("cost"), usage.get("prompt_tokens_details") or {}
     return Usage(
         input_tokens=int(usage.get("prompt_tokens") or 0),
         output_tokens=int(usage.get("completion_tokens") or 0),
         reasoning_tokens=int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
-        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
+        cached_tokens=int(details.get("cached_tokens") or 0),
+        cache_write_tokens=int(details.get("cache_write_tokens") or 0),
         cost=_decimal(cost) if isinstance(cost, int | float | str) else None,
     )
 

@@ -159,7 +159,8 @@ async def _next(
         if isinstance(raised, _MALFORMED) and not streaming:
             raise  # The package does not take what it was told to ask.
         error = _failure(raised, streaming=streaming)
-        logger.warning("The model's service failed generation %s: %s", request.generation, error.code)
+        about = {"generation": request.generation, "code": error.code}
+        logger.warning("The model's service failed generation %s: %s", *about.values(), extra=about)
     finally:
         _OPENED.reset(token)
     # Raised out here, so that nothing of the service hangs on to it as its context.

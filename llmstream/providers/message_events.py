@@ -78,10 +78,11 @@ class MessageEvents(EventReader):
 
 def _usage(usage: dict[str, Any]) -> Usage:
     """Return the figures; Anthropic counts what was read from and written to its cache apart from other input."""
-    cached = int(usage.get("cache_read_input_tokens") or 0)
+    cached, written = (int(usage.get(f"cache_{way}_input_tokens") or 0) for way in ("read", "creation"))
     return Usage(
-        input_tokens=int(usage.get("input_tokens") or 0) + int(usage.get("cache_creation_input_tokens") or 0) + cached,
+        input_tokens=int(usage.get("input_tokens") or 0) + written + cached,
         output_tokens=int(usage.get("output_tokens") or 0),
         reasoning_tokens=int((usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0),
         cached_tokens=cached,
+        cache_write_tokens=written,
     )

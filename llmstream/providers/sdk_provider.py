@@ -69,7 +69,8 @@ class SDKProvider(Provider, Generic[C]):
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in {"", "text/event-stream"}:
             await response.aclose()
-            logger.warning("The model's service answered generation %s with no event stream", generation)
+            about = {"generation": generation, "code": ProviderMalformed.code}
+            logger.warning("The model's service answered generation %s with no event stream", generation, extra=about)
             raise ProviderMalformed
         return response
 
@@ -89,5 +90,6 @@ class SDKProvider(Provider, Generic[C]):
         logger.warning(
             "The model's service failed %s before its answer: %s, status %s, request id %s",
             *(subject, error.code, status, identity),
+            extra={"generation": subject.removeprefix("generation "), "code": error.code},
         )
         return error

@@ -102,7 +102,8 @@ def test_a_script_ends_as_the_answer_did() -> None:
 
 
 def test_a_script_has_figures_that_the_provider_sent_and_no_estimates() -> None:
-    usage = {"type": "usage", "input": 3, "output": 5, "reasoning": 1, "cached": 2, "cost": "0.001", "estimated": False}
+    counts = {"input": 3, "output": 5, "reasoning": 1, "cached": 2, "cache_write": 0}
+    usage = {"type": "usage", **counts, "cost": "0.001", "estimated": False}
     script = script_of([{"time": 0, "event": usage}])
     assert parse_script(script)[0] == Usage(3, 5, 1, 2, Decimal("0.001"))
     assert script_of([{"time": 0, "event": {**usage, "estimated": True}}]) == [{"stall": True}]
@@ -146,7 +147,8 @@ async def test_a_recorded_answer_can_be_given_again(running: Engine) -> None:
     assert second.finish_reason == first.finish_reason == "length"
 
     def same(conversation: Conversation) -> list[dict[str, Any]]:
-        kept = ("type", "delta", "part", "input", "output", "reasoning", "cached", "cost", "estimated", "checksum")
+        figures = ("input", "output", "reasoning", "cached", "cache_write", "cost", "estimated")
+        kept = ("type", "delta", "part", *figures, "checksum")
         events = [{name: event[name] for name in kept if name in event} for event in stored(conversation)]
         return [event for event in events if event["type"] in ("usage", "message-end")]
 

@@ -23,17 +23,17 @@ VisitorFactory: TypeAlias = Callable[..., Visitor]
 expect.set_options(timeout=15_000)
 
 
-def demo_site(folder: Path) -> LiveServer:
+def demo_site(folder: Path, settings: str = SETTINGS) -> LiveServer:
     """A demo site that does not run yet, on a database of its own with the demo users in it."""
     url = f"sqlite:///{folder / 'db.sqlite3'}"
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "DATABASE_URL": url}
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": settings, "DATABASE_URL": url}
     for command in (["migrate", "--verbosity=0"], ["demo_users"]):
         subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True)
     return LiveServer(
         "uvicorn",
         Database(url, {}),
         folder / "server.log",
-        settings=SETTINGS,
+        settings=settings,
         app="project.asgi:application",
         env={"DATABASE_URL": url},
     )

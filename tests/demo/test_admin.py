@@ -15,9 +15,9 @@ ADMIN = "/admin/llmstream/"
 STAGE = "[data-show=text]"
 
 
-def open_admin(new_visitor: VisitorFactory, path: str, **options: Any) -> Page:
+def open_admin(new_visitor: VisitorFactory, path: str, *, base_url: str = "", **options: Any) -> Page:
     """Sign in as the superuser and open a page."""
-    page = new_visitor(**options).open(f"/admin/login/?next={path}").page
+    page = new_visitor(base_url, **options).open(f"/admin/login/?next={path}").page
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill("demo")
     page.get_by_role("button", name="Log in").click()

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_conversation_says_what_it_has_used() -> None:
     client, owner = signed_in_sync(), own()
     path = conversation_path(owner)
-    nothing = {"calls": 0, "input": 0, "output": 0, "reasoning": 0, "cached": 0, "cost": "0", "estimated": 0}
+    nothing: dict[str, object] = dict.fromkeys(("calls", "input", "output", "reasoning", "cached", "cache_write"), 0)
+    nothing |= {"cost": "0", "estimated": 0}
     assert client.get(path).json()["usage"] == {**nothing, "currency": "USD"}
     sent = ask(owner, "x" * 40)
     commit([write(sent, "y" * 80)])

@@ -16,6 +16,7 @@ FAULTS: Final = {
     "no upgrade": "",
     "origin": 'proxy_set_header Origin "https://elsewhere.example";',
     "idle cut": "proxy_read_timeout 5s;",
+    "two processes": "",
     "forgetful": 'proxy_set_header Last-Event-ID ""; set $args "";',
 }
 _UPGRADE: Final = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;"
@@ -32,10 +33,11 @@ server {{
 
 
 class FaultyProxies(NginxServer):
-    """Passes requests to the server on the loopback port ``upstream``."""
+    """Passes requests to the server on the loopback port ``upstream``, at one site in turns with that on ``other``."""
 
-    def __init__(self, upstream: int) -> None:
+    def __init__(self, upstream: int, other: int) -> None:
         super().__init__([upstream])
+        self._turns = f"upstream turns {{ server 127.0.0.1:{upstream}; server 127.0.0.1:{other}; }}"
         self._ports = {fault: free_port() for fault in FAULTS}
 
     def url_of(self, fault: str) -> str:
@@ -46,8 +48,9 @@ class FaultyProxies(NginxServer):
         """Nginx with all sites."""
         command = super().command()
         with (self._home / "site.conf").open("a") as sites:
+            sites.write(self._turns)
             for fault, port in self._ports.items():
                 upgrade = "" if fault == "no upgrade" else _UPGRADE
-                upstream = f"127.0.0.1:{self.port}" if fault == "buffering" else "llmstream"
+                upstream = {"buffering": f"127.0.0.1:{self.port}", "two processes": "turns"}.get(fault, "llmstream")
                 sites.write(_SITE.format(port=port, upstream=upstream, directives=f"{upgrade} {FAULTS[fault]}"))
         return command

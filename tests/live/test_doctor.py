@@ -63,12 +63,13 @@ def doctor(database: Database, visits: Mapping[str, str]) -> Mapping[str, Report
 def reports(module_rig: Rig) -> Mapping[str, Report]:
     """What the doctor says of every site, looked at beside one another."""
     server = module_rig.launch(llmstream={"HEARTBEAT": HEARTBEAT})
+    other = module_rig.launch(database=server.database, llmstream={"HEARTBEAT": HEARTBEAT})
     plain = module_rig.launch(database=server.database, app=PLAIN)
     wsgi = module_rig.launch("wsgiref-threads", database=server.database)
-    for each in (server, plain, wsgi):
+    for each in (server, other, plain, wsgi):
         each.wait_ready()
     sessions = server.database.execute("SELECT count(*) FROM django_session")
-    with FaultyProxies(server.port) as proxies:
+    with FaultyProxies(server.port, other.port) as proxies:
         visits = {
             "sound": arguments(proxies.url, IDLE, "--model", "paced"),
             **{fault: arguments(proxies.url_of(fault), IDLE if fault == "idle cut" else 0) for fault in FAULTS},
@@ -87,6 +88,7 @@ def test_the_documented_site_is_sound(reports: Mapping[str, Report]) -> None:
     checks = [verdict["check"] for verdict in report.verdicts]
     assert checks[checks.index("site") :] == [
         *("site", "writing", "server", "compression", "buffering", "resume by header", "resume by query"),
+        "processes",
         *("model", "WebSocket", "idle stream", "idle WebSocket"),
     ]
     assert "with 1 signs of life" in report.seen("idle stream")
@@ -118,6 +120,11 @@ def test_a_cut_is_told_with_its_time(reports: Mapping[str, Report]) -> None:
 
 def test_a_server_that_cannot_stream_is_told_by_its_answer(reports: Mapping[str, Report]) -> None:
     assert "501" in reports["WSGI"].seen("server")
+
+
+def test_processes_that_hear_nothing_of_one_another_are_a_warning(reports: Mapping[str, Report]) -> None:
+    assert (reports["two processes"].bad, reports["two processes"].status) == ({"processes": "warning"}, 1)
+    assert "One process" in reports["sound"].seen("processes")
 
 
 def test_streams_without_the_wrapper_are_a_warning(reports: Mapping[str, Report]) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import httpx
 import httpx_sse
+import psycopg
+import pytest
 
+from tools.services.postgres import PostgresServer
 from tools.services.valkey import ValkeyServer
 
 from .api import Api
@@ -18,14 +21,20 @@ from .sites.provider import script
 SETTINGS = "tests.live.sites.notifying"
 
 
+@pytest.mark.parametrize(("program", "kind"), [("uvicorn", "sqlite"), ("daphne", "postgres")])
 async def test_notifications_cross_processes_and_survive_a_reconnect(
-    rig: Rig, valkey_server: ValkeyServer, tmp_path: Path
+    program: str, kind: str, rig: Rig, valkey_server: ValkeyServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     env = {"REDIS_URL": valkey_server.url}
     url = f"sqlite:///{tmp_path}/notifying.sqlite3"
+    if kind == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE notifying")
+        url = server.dsn("notifying")
     database = prepare(url, settings="tests.settings")
     broker = {**QUICK, "BROKER": "llmstream.brokers.channels.ChannelsBroker"}
-    servers = [rig.launch("uvicorn", database, settings=SETTINGS, env=env, llmstream=broker) for _ in range(2)]
+    servers = [rig.launch(program, database, settings=SETTINGS, env=env, llmstream=broker) for _ in range(2)]
     here, there = (server.wait_ready() for server in servers)
     alice = Api(here.url, database.accounts["alice"])
     room = await alice.conversation()

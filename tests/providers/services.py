@@ -72,8 +72,8 @@ SERVICES = {
         AnthropicProvider,
         Anthropic(),
         "msg_upstream",
-        Usage(14, 5, cached_tokens=4),
-        Usage(14, 5, reasoning_tokens=2, cached_tokens=4),
+        Usage(14, 5, cached_tokens=4, cache_write_tokens=3),
+        Usage(14, 5, reasoning_tokens=2, cached_tokens=4, cache_write_tokens=3),
         b"message_delta",
     ),
     "gemini": Service(

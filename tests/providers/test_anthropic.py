@@ -136,7 +136,7 @@ async def test_other_blocks_do_no_harm(upstream: Upstream, provider: AnthropicPr
     parts = await ask(provider, "script")
     assert "".join(part.text for part in of_type(parts, ReasoningDelta)) == "so hm"
     assert text(parts) == "It is"
-    assert parts[-2:] == [Usage(14, 9, cached_tokens=4), Finish("stop")]
+    assert parts[-2:] == [Usage(14, 9, cached_tokens=4, cache_write_tokens=3), Finish("stop")]
 
 
 async def test_the_last_figures_count(upstream: Upstream, provider: AnthropicProvider) -> None:
@@ -145,7 +145,7 @@ async def test_the_last_figures_count(upstream: Upstream, provider: AnthropicPro
     end = {**message_delta(), "usage": {**more, "output_tokens_details": {"thinking_tokens": 5}}}
     script(upstream, message_start(), message_delta(None, 5), end, message_delta("end_turn", 99), MESSAGE_STOP)
     parts = await ask(provider, "script")
-    assert of_type(parts, Usage) == [Usage(81, 9, reasoning_tokens=5, cached_tokens=8)]
+    assert of_type(parts, Usage) == [Usage(81, 9, reasoning_tokens=5, cached_tokens=8, cache_write_tokens=3)]
     assert of_type(parts, Finish) == [Finish("stop")]
 
 

@@ -59,6 +59,7 @@ def test_the_figures_of_nothing_are_zero() -> None:
         "output_tokens": 0,
         "reasoning_tokens": 0,
         "cached_tokens": 0,
+        "cache_write_tokens": 0,
         "cost": None,
     }
     assert found["begun"] == {"day": {}, "week": {}}

@@ -26,19 +26,28 @@ class Channel(models.Model):
 
 
 class Notification(models.Model):
-    """One notification: ``data`` is its JSON text, ids and states without anything that was said."""
+    """One notification: ``data`` is its JSON text, ids and states without anything that was said.
+
+    ``about`` names what it tells, where it is looked for in case that nobody was told; each channel has it once.
+    """
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="notifications", db_index=False)
     seq = models.PositiveBigIntegerField()
     type = models.CharField(max_length=40)
     data = models.TextField()
+    about = models.CharField(max_length=40, blank=True)
     created_at = models.DateTimeField(db_index=True)
 
     class Meta:
         verbose_name = _("notification")
         verbose_name_plural = _("notifications")
         ordering = ("channel", "seq")
-        constraints = (models.UniqueConstraint(fields=("channel", "seq"), name="llmstream_notification_position"),)
+        constraints = (
+            models.UniqueConstraint(fields=("channel", "seq"), name="llmstream_notification_position"),
+            models.UniqueConstraint(
+                fields=("channel", "about"), condition=~models.Q(about=""), name="llmstream_notification_about"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.seq} {self.type}"

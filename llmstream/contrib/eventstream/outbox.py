@@ -36,8 +36,8 @@ class StoredText(str):
         return text
 
 
-def store(names: Collection[str], kind: str, data: str) -> dict[str, int]:
-    """Add a notification to channels, to all or none; return its position in each."""
+def store(names: Collection[str], kind: str, data: str, about: str = "") -> dict[str, int]:
+    """Add a notification to channels, to all or none; return its position in each, nothing if it was told before."""
     alias = router.db_for_write(Notification)
     channels, now = Channel.objects.using(alias), timezone.now()
     with write_transaction(alias):
@@ -46,9 +46,13 @@ def store(names: Collection[str], kind: str, data: str) -> dict[str, int]:
             channels.bulk_create([Channel(name=name) for name in sorted(missing)], ignore_conflicts=True)
         # In one order for everybody, so that no two wait for each other.
         rows = list(known.select_for_update().order_by("name"))
+        stored = Notification.objects.using(alias)
+        if about and stored.filter(channel__in=rows, about=about).exists():
+            return {}
         channels.filter(pk__in=[row.pk for row in rows]).update(head=F("head") + 1)
-        Notification.objects.using(alias).bulk_create(
-            [Notification(channel=row, seq=row.head + 1, type=kind, data=data, created_at=now) for row in rows]
+        stored.bulk_create(
+            Notification(channel=row, seq=row.head + 1, type=kind, data=data, about=about, created_at=now)
+            for row in rows
         )
     return {row.name: row.head + 1 for row in rows}
 

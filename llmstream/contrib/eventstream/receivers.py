@@ -20,8 +20,10 @@ from ...signals import (
     generation_recovered,
     generation_started,
     message_created,
+    swept,
 )
 from .channels import OPERATIONS, conversation_channel, user_channel
+from .missed import about_end, about_request, missed
 from .sender import get_sender, send
 
 
@@ -37,13 +39,14 @@ def disconnect() -> None:
         signal.disconnect(sender=sender, dispatch_uid=__name__)
 
 
-def _receivers() -> Iterator[tuple[Signal, type[Model], Callable[..., None]]]:
+def _receivers() -> Iterator[tuple[Signal, type[Model] | None, Callable[..., None]]]:
     yield message_created, Message, _on_message
     yield generation_started, Generation, _on_start
     yield generation_recovered, Generation, _on_recovery
     yield generation_finished, Generation, _on_end
     yield approval_requested, ToolCall, _on_request
     yield approval_decided, ToolCall, _on_decision
+    yield swept, None, _on_sweep
 
 
 def _on_message(*, message: Message, **_: Any) -> None:
@@ -59,20 +62,40 @@ def _on_recovery(*, generation: Generation, **_: Any) -> None:
 
 
 def _on_end(*, generation: Generation, **_: Any) -> None:
-    failed = generation.status in Generation.TROUBLED
-    kind = "generation-failed" if failed else "generation-finished"
-    error = {"error": generation.error_code} if failed else {}
-    get_sender().submit(partial(_tell_generation, kind, generation.pk, generation.status, **error))
+    get_sender().submit(partial(_tell_end, generation.pk, generation.status, generation.error_code))
 
 
 def _on_request(*, tool_call: ToolCall, **_: Any) -> None:
-    asked = {"call": tool_call.call, "tool": tool_call.tool}
-    get_sender().submit(partial(_tell_generation, "approval-wanted", tool_call.generation_id, "waiting", **asked))
+    get_sender().submit(partial(_tell_request, tool_call))
 
 
 def _on_decision(*, tool_call: ToolCall, **_: Any) -> None:
     decided = {"call": tool_call.call, "tool": tool_call.tool, "decision": tool_call.status}
     get_sender().submit(partial(_tell_generation, "approval-decided", tool_call.generation_id, None, **decided))
+
+
+def _on_sweep(**_: Any) -> None:
+    get_sender().submit_at_times(_tell_missed)
+
+
+def _tell_missed() -> None:
+    """Tell what a process did not, that has died between a commit and its notification."""
+    ends, requests = missed()
+    for pk, status, code in ends:
+        _tell_end(pk, status, code)
+    for tool_call in requests:
+        _tell_request(tool_call)
+
+
+def _tell_end(pk: int, status: str, code: str) -> None:
+    failed = status in Generation.TROUBLED
+    kind = "generation-failed" if failed else "generation-finished"
+    _tell_generation(kind, pk, status, about_end(pk), **({"error": code} if failed else {}))
+
+
+def _tell_request(tool_call: ToolCall) -> None:
+    asked = {"call": tool_call.call, "tool": tool_call.tool}
+    _tell_generation("approval-wanted", tool_call.generation_id, "waiting", about_request(tool_call.pk), **asked)
 
 
 def _tell_message(pk: int) -> None:
@@ -86,18 +109,18 @@ def _tell_message(pk: int) -> None:
     _notify("message-created", message.conversation, data)
 
 
-def _tell_generation(kind: str, pk: int, status: str | None, **more: str) -> None:
+def _tell_generation(kind: str, pk: int, status: str | None, about: str = "", **more: str) -> None:
     generations = Generation.objects.select_related("conversation", "message")
     if generation := generations.filter(pk=pk).first():
         ids = {"message": generation.message.public_id, "generation": generation.public_id, "model": generation.model}
-        _notify(kind, generation.conversation, {**ids, "status": status or generation.status, **more})
+        _notify(kind, generation.conversation, {**ids, "status": status or generation.status, **more}, about)
 
 
-def _notify(kind: str, conversation: Conversation, data: dict[str, Any]) -> None:
+def _notify(kind: str, conversation: Conversation, data: dict[str, Any], about: str = "") -> None:
     at = timezone.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
     text = orjson.dumps({"conversation": conversation.public_id, **data, "at": at}).decode()
     channels = [*_user_channels(conversation), conversation_channel(conversation.public_id), OPERATIONS]
-    send(channels, kind, text)
+    send(channels, kind, text, about)
 
 
 def _user_channels(conversation: Conversation) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ logger = logging.getLogger("llmstream")
 #: Notifications that may wait while the database or Redis does not answer; further ones are lost.
 _WAITING = 10_000
 _PRUNE_EVERY = 3_600.0
+_AGAIN_EVERY = 30.0
 
 
 class Sender:
@@ -31,7 +33,7 @@ class Sender:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="llmstream-notifications")
         self._room = BoundedSemaphore(_WAITING)
-        self._pruned_at = 0.0
+        self._pruned_at = self._again_at = 0.0
 
     def submit(self, work: Callable[[], None]) -> None:
         """Have something done soon; returns at once."""
@@ -39,6 +41,12 @@ class Sender:
             self._thread.submit(self._work, work)
         else:
             logger.warning("A notification is lost: %s others wait to be sent", _WAITING)
+
+    def submit_at_times(self, work: Callable[[], None]) -> None:
+        """Have something done soon that was not done for a while, if what is sent is stored."""
+        if time.monotonic() >= self._again_at and isinstance(get_storage(), StorageMixin):
+            self._again_at = time.monotonic() + _AGAIN_EVERY * random.uniform(0.8, 1.2)  # noqa: S311
+            self.submit(work)
 
     def flush(self) -> None:
         """Return when everything has been done that was submitted before."""
@@ -75,10 +83,10 @@ def close_sender() -> None:
         get_sender.cache_clear()
 
 
-def send(channels: Collection[str], kind: str, data: str) -> None:
+def send(channels: Collection[str], kind: str, data: str, about: str = "") -> None:
     """Send a notification, JSON text, to channels; where our storage is in use it is stored first, then published."""
     if isinstance(get_storage(), StorageMixin):
-        store(channels, kind, data)
+        store(channels, kind, data, about)
         for channel in channels:
             publish(channel, _send)
     else:

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus through ``prometheus_client``."""

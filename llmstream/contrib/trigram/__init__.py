@@ -1,0 +1,1 @@
+"""An index for the admin's search over messages, on PostgreSQL."""
