@@ -17,13 +17,14 @@ from django.middleware.csrf import get_token
 from django.template import Context
 from django.urls import reverse
 
+from .. import markup
 from ..conf import get_settings
 from ..exceptions import NotAuthenticated, NotFound, PermissionDenied
 from ..lookup import find_conversation
 from ..models import Conversation
 from ..permissions import ConversationPolicy, Requester, get_policy
 from ..snapshot import state
-from ..widget import messages_on_show
+from ..widget import branch_of, messages_on_show
 
 register = template.Library()
 
@@ -31,7 +32,7 @@ register = template.Library()
 @register.inclusion_tag("llmstream/assets.html", takes_context=True)
 def llmstream_assets(context: Context) -> dict[str, Any]:
     """Link the chat's stylesheet and module, once a page, with the page's nonce where it has one."""
-    return {"nonce": _nonce(context)}
+    return {"nonce": _nonce(context), "markdown": markup.is_installed()}
 
 
 @register.inclusion_tag("llmstream/messages.html", takes_context=True)
@@ -61,7 +62,8 @@ def llmstream_chat(context: Context, conversation: Conversation | str, **attribu
 def _transcript(requester: Requester, conversation: Conversation) -> dict[str, Any]:
     current = state(conversation)
     me = str(requester.user.pk) if requester.is_authenticated else ""
-    return {"state": current, "messages": messages_on_show(current, me), "truncated": current["truncated"]}
+    messages = messages_on_show(current, me, markup.rendered(branch_of(current)))
+    return {"state": current, "messages": messages, "truncated": current["truncated"]}
 
 
 def _see(context: Context, conversation: Conversation | str) -> tuple[Requester, Conversation] | None:
