@@ -82,6 +82,8 @@ def _site_attributes(request: HttpRequest) -> dict[str, str]:
         attributes["attachments"] = ",".join(kinds)
         attributes["max-attachment-bytes"] = str(get_settings().max_attachment_bytes)
         attributes["max-attachments"] = str(get_settings().max_attachments)
+    if markup.is_installed():
+        attributes["formulas"] = ""
     if not apps.is_installed("channels"):
         attributes["transport"] = "sse"
     # Makes sure that there is a cookie to take it from, too.
