@@ -9,6 +9,7 @@ from typing import Any
 
 from django.utils.safestring import mark_safe
 
+from .answer import is_waiting
 from .attachments import FILE
 from .branches import path_to
 from .file_types import INLINE
@@ -43,6 +44,17 @@ def branch_of(state: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the message objects on the chosen branch, the first one first."""
     known = {message["id"]: message for message in state["messages"]}
     return path_to(known.get(state["leaf"]), lambda message: known.get(message["parent"]))
+
+
+def pending_calls(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tool calls in these messages that wait for somebody's decision, with their ``generation``."""
+    return [
+        {**part, "generation": message["generation"]}
+        for message in messages
+        if message["status"] == Message.Status.RUNNING
+        for part in message["parts"]
+        if part["type"] == "tool" and is_waiting([part])
+    ]
 
 
 def _shown(

@@ -31,6 +31,9 @@ MOST_CHARS: Final = 50_000
 #: Formulas of one text that are set; further ones stay as they were written.
 MOST_FORMULAS: Final = 500
 
+#: With more of them tables, and addresses that are no links, are text.
+_MOST_CELLS: Final = 20_000
+_MOST_ADDRESSES: Final = 300
 _SCHEMES: Final = frozenset(("http", "https", "mailto"))
 _REL: Final = "noopener noreferrer nofollow ugc"
 _LANGUAGE = re.compile(r"[\w+#.-]{1,30}", re.ASCII)
@@ -39,8 +42,7 @@ _CONTROL = re.compile(r"[\x00-\x20]")
 _ALIGN = re.compile(r"text-align:(\w+)")
 #: Elements that have the direction of their own text.
 _DIRECTED: Final = frozenset(
-    "paragraph_open heading_open blockquote_open bullet_list_open ordered_list_open list_item_open th_open td_open"
-    .split()
+    "paragraph_open heading_open blockquote_open bullet_list_open ordered_list_open list_item_open th_open td_open".split()
 )
 _COMMON: Final = {"class", "dir"}
 _ATTRIBUTES: Final[dict[str, set[str]]] = {
@@ -74,16 +76,27 @@ def render(text: str, origins: Collection[str] = ()) -> Rendered | None:
     if len(text) > MOST_CHARS:
         return None
     env: dict[str, Any] = {"origins": origins, "formulas": {}}
-    html = _markdown().render(text.replace("\0", "\ufffd"), env)
+    html = _markdown(_has_small_tables(text), _has_few_addresses(text)).render(text.replace("\0", "\ufffd"), env)
     cleaned = nh3.clean(html, tags=_TAGS, attributes=_ATTRIBUTES, url_schemes=set(_SCHEMES), link_rel=None)
     return Rendered(cleaned, tuple(formula for formula in env["formulas"].values() if formula))
 
 
+def _has_small_tables(text: str) -> bool:
+    # A row may leave its cells out, and has them all the same.
+    columns = [line.count("|") for line in text.splitlines() if "|" in line]
+    return len(columns) * max(columns, default=0) <= _MOST_CELLS
+
+
+def _has_few_addresses(text: str) -> bool:
+    # Each is looked for up to the end of the text.
+    return text.count("://") + text.count("@") <= _MOST_ADDRESSES
+
+
 @cache
-def _markdown() -> MarkdownIt:
-    options = {"html": True, "linkify": True, "maxNesting": 30, "xhtmlOut": False}
+def _markdown(tables: bool, addresses: bool) -> MarkdownIt:
+    options = {"html": True, "linkify": addresses, "maxNesting": 30, "xhtmlOut": False}
     markdown = MarkdownIt("commonmark", options, renderer_cls=_Renderer)
-    markdown.enable(["table", "strikethrough", "linkify"])
+    markdown.enable(["strikethrough", "linkify", *(["table"] if tables else [])])
     markdown.linkify.set({"fuzzy_link": False, "fuzzy_email": True})  # type: ignore[union-attr]
     # What may not be linked is shown as what it would have been called, not as its source.
     markdown.validateLink = lambda url: True  # type: ignore[method-assign]
@@ -223,8 +236,6 @@ class _Renderer(RendererHTML):
     def formula_block(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """A formula that has its lines for itself."""
         return f'<p dir="auto">{self.formula(tokens, idx, options, env)}</p>'
-
-
 
 
 def _code(content: str, language: str) -> str:

@@ -6,6 +6,7 @@ processor, and query the database, so an async view renders with ``sync_to_async
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import template
@@ -21,9 +22,9 @@ from .. import markup
 from ..conf import get_settings
 from ..exceptions import NotAuthenticated, NotFound, PermissionDenied
 from ..lookup import find_conversation
-from ..models import Conversation
+from ..models import Conversation, Membership
 from ..permissions import ConversationPolicy, Requester, get_policy
-from ..snapshot import state
+from ..snapshot import state, user_object
 from ..widget import branch_of, messages_on_show
 
 register = template.Library()
@@ -49,14 +50,40 @@ def llmstream_chat(context: Context, conversation: Conversation | str, **attribu
     Further arguments become attributes of the element, with hyphens for underscores.
     """
     seen = _see(context, conversation)
+    return _chat(context, *seen, attributes) if seen else {"messages": None}
+
+
+@register.inclusion_tag("llmstream/room.html", takes_context=True)
+def llmstream_room(context: Context, conversation: Conversation | str, **attributes: Any) -> dict[str, Any]:
+    """Show a conversation of several people: the chat, and around it who is here, who types, and what waits.
+
+    Arguments are those of the chat. A prompt that comes while an answer is written waits, unless they say otherwise.
+    """
+    seen = _see(context, conversation)
     if seen is None:
         return {"messages": None}
     requester, found = seen
-    request = _request(context)
-    transcript = _transcript(requester, found)
-    own = {**_site_attributes(request), **_reader_attributes(get_policy(), requester, found)}
-    given = {name.replace("_", "-"): value for name, value in attributes.items()}
-    return {**transcript, "attributes": {**own, **given}}
+    members = found.memberships.select_related("user").order_by("pk")
+    people = [*filter(None, [found.owner]), *(membership.user for membership in members)]
+    return {
+        **_chat(context, requester, found, {"busy": "queue", **attributes}),
+        "people": [user_object(person) for person in people],
+        "may_manage": get_policy().role(requester, found) == Membership.Role.OWNER,
+        "nonce": _nonce(context),
+    }
+
+
+def _chat(
+    context: Context, requester: Requester, conversation: Conversation, attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    own = {
+        **_site_attributes(_request(context)),
+        **_reader_attributes(get_policy(), requester, conversation),
+        **{name.replace("_", "-"): value for name, value in attributes.items()},
+    }
+    page = reverse("llmstream:page", args=[conversation.public_id])
+    token = context.get("csrf_token")
+    return {**_transcript(requester, conversation), "attributes": own, "page": page, "csrf_token": token}
 
 
 def _transcript(requester: Requester, conversation: Conversation) -> dict[str, Any]:

@@ -22,6 +22,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ALLOWED = {
     "read": {"reader": 200, "writer": 200, "owner": 200},
     "poll": {"reader": 200, "writer": 200, "owner": 200},
+    "page": {"reader": 200, "writer": 200, "owner": 200},
+    "formulas": {"reader": 200, "writer": 200, "owner": 200},
+    "post": {"reader": 403, "writer": 303, "owner": 303},
     "send": {"reader": 403, "writer": 201, "owner": 201},
     "stop": {"reader": 403, "writer": 200, "owner": 200},
     "retry": {"reader": 403, "writer": 201, "owner": 201},
@@ -52,6 +55,13 @@ async def act(client: AsyncClient, action: str, found: Conversation, generation:
             return await client.get(conversation_path(found, "events/?after="), headers=JSON)
         case "send":
             return await client.post(conversation_path(found, "messages/"), {"content": "Hello"}, **typed)
+        case "page":
+            return await client.get(conversation_path(found, "page/"))
+        case "post":
+            return await client.post(conversation_path(found, "page/"), {"content": "Hello"})
+        case "formulas":
+            answer = await run_db(lambda: found.messages.get(role="assistant").public_id)
+            return await client.get(f"{ROOT}messages/{answer}/formulas/")
         case "attach":
             return await upload(client, found)
         case "rename":

@@ -201,9 +201,9 @@ def test_assets_carry_the_nonce_of_the_page() -> None:
     made = request()
     # As django-csp makes it: false until somebody has asked for it.
     made.csp_nonce = SimpleLazyObject(lambda: "abc")  # type: ignore[attr-defined]
-    assert render("{% llmstream_assets %}", request=made).count('nonce="abc"') == 2
+    assert render("{% llmstream_assets %}", request=made).count('nonce="abc"') == 3
     # As Django's own context processor gives it.
-    assert render("{% llmstream_assets %}", csp_nonce=SimpleLazyObject(lambda: "def")).count('nonce="def"') == 2
+    assert render("{% llmstream_assets %}", csp_nonce=SimpleLazyObject(lambda: "def")).count('nonce="def"') == 3
 
 
 def test_without_the_request_the_tags_say_what_is_missing(chat: Conversation) -> None:
