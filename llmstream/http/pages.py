@@ -148,7 +148,7 @@ class PageStream(EventStream):
                 async for events in chunks:
                     if self._refusal:
                         raise self._refusal
-                    if grown := "".join(map(self._answer.apply, events or ())):  # type: ignore[arg-type]
+                    if grown := "".join(map(self._answer.apply, events or ())):
                         yield grown.encode()
                     elif self._engine.loop.time() - self._moved >= get_settings().heartbeat:
                         yield _HEARTBEAT
@@ -192,7 +192,7 @@ def _act(request: HttpRequest, engine: Engine, conversation: str) -> None:
     elif (decision := form.get("decision")) and (call := form.get("call")):
         commands.decide(requester, form.get("generation", ""), call, decision)
     else:
-        given = {name: form[name] for name in ("content", "client_id", "model") if name in form}
+        given: dict[str, Any] = {name: form[name] for name in ("content", "client_id", "model") if name in form}
         # Forms send lines as mail does.
         given |= {"content": form.get("content", "").replace("\r\n", "\n")}
         commands.send(requester, engine, conversation, Fields(given))
@@ -212,7 +212,7 @@ def _draw(
     messages = _shown(seen, html)
     policy, settings = get_policy(), get_settings()
     newest = messages[-1]["generation"] if messages else None
-    last = next((item for item in seen.state["generations"] if item["id"] == newest), {})
+    last: dict[str, Any] = next((item for item in seen.state["generations"] if item["id"] == newest), {})
     default = settings.model(seen.conversation.model) or settings.model()
     context = {
         "conversation": seen.conversation,

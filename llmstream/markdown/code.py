@@ -17,11 +17,12 @@ PREFIX: Final = "llm-hl-"
 
 #: Languages that are marked, by the names that models give them. Not all that Pygments knows: many of its lexers are
 #: slow on what was written to be slow.
-LANGUAGES: Final = frozenset(
-    "bash c c++ c# cpp cs csharp css diff docker dockerfile elixir erlang go golang graphql haskell html http ini java"
-    " javascript js json jsx kotlin kt lua make makefile nginx objective-c perl php postgres powershell ps1 py python"
-    " r rb rs ruby rust scala scss sh shell sql swift toml ts tsx typescript xml yaml yml zsh".split()
+_LANGUAGES = (
+    "bash c c++ c# cpp cs csharp css diff docker dockerfile elixir erlang go golang graphql haskell html http ini "
+    "java javascript js json jsx kotlin kt lua make makefile nginx objective-c perl php postgres powershell ps1 "
+    "py python r rb rs ruby rust scala scss sh shell sql swift toml ts tsx typescript xml yaml yml zsh"
 )
+LANGUAGES: Final = frozenset(_LANGUAGES.split())
 
 
 def marked(code: str, language: str) -> str:

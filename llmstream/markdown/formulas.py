@@ -18,15 +18,17 @@ Tree: TypeAlias = list[Any]
 MOST_CHARS: Final = 2_000
 _DEEPEST: Final = 40
 
-ELEMENTS: Final = frozenset(
-    "math menclose merror mfenced mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms mspace"
-    " msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none".split()
+_ELEMENTS = (
+    "math menclose merror mfenced mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow ms "
+    "mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none"
 )
-ATTRIBUTES: Final = frozenset(
-    "accent accentunder columnalign columnlines columnspacing depth display displaystyle fence form height largeop"
-    " linethickness lspace mathcolor mathsize mathvariant maxsize minsize movablelimits notation rowlines rowspacing"
-    " rspace scriptlevel separator stretchy symmetric voffset width".split()
+ELEMENTS: Final = frozenset(_ELEMENTS.split())
+_ATTRIBUTES = (
+    "accent accentunder columnalign columnlines columnspacing depth display displaystyle fence form height "
+    "largeop linethickness lspace mathcolor mathsize mathvariant maxsize minsize movablelimits notation rowlines "
+    "rowspacing rspace scriptlevel separator stretchy symmetric voffset width"
 )
+ATTRIBUTES: Final = frozenset(_ATTRIBUTES.split())
 #: An environment that the converter does not know, and the one that means the same.
 _ENVIRONMENT = re.compile(r"(\\(?:begin|end)\{)(?:aligned|gathered)(?=\})")
 

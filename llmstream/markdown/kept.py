@@ -82,7 +82,7 @@ def _packages() -> tuple[str, ...]:
 def _render(missing: Mapping[str, tuple[str, Mapping[str, str]]]) -> dict[str, tuple[str, Kept]]:
     origins = get_settings().image_origins
     left = _MOST_NEW
-    fresh = {}
+    fresh: dict[str, tuple[str, Kept]] = {}
     for message, (made_of, texts) in missing.items():
         left -= sum(map(len, texts.values()))
         if left < 0 and fresh:

@@ -24,7 +24,7 @@ from markdown_it.token import Token
 from . import formulas
 from .code import marked
 from .formulas import Formula, mathml
-from .syntax import FORMULA, FORMULA_BLOCK, TASK, extend
+from .syntax import extend
 
 #: Longer texts are shown as they are.
 MOST_CHARS: Final = 50_000
@@ -41,9 +41,10 @@ _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x20]")
 _ALIGN = re.compile(r"text-align:(\w+)")
 #: Elements that have the direction of their own text.
-_DIRECTED: Final = frozenset(
-    "paragraph_open heading_open blockquote_open bullet_list_open ordered_list_open list_item_open th_open td_open".split()
+_DIRECTED_TOKENS = (
+    "paragraph_open heading_open blockquote_open bullet_list_open ordered_list_open list_item_open th_open td_open"
 )
+_DIRECTED: Final = frozenset(_DIRECTED_TOKENS.split())
 _COMMON: Final = {"class", "dir"}
 _ATTRIBUTES: Final[dict[str, set[str]]] = {
     "a": {*_COMMON, "href", "title", "target", "rel"},
@@ -54,10 +55,10 @@ _ATTRIBUTES: Final[dict[str, set[str]]] = {
     "div": {*_COMMON, "tabindex", "role", "aria-label"},
     "th": {*_COMMON, "data-align", "scope"},
     "td": {*_COMMON, "data-align"},
-    **{name: _COMMON for name in ("p", "h3", "h4", "h5", "h6", "blockquote", "ul", "li", "code", "span")},
+    **dict.fromkeys(("p", "h3", "h4", "h5", "h6", "blockquote", "ul", "li", "code", "span"), _COMMON),
     **{name: set(formulas.ATTRIBUTES) for name in formulas.ELEMENTS},
 }
-_TAGS: Final = {*_ATTRIBUTES, *"em strong del br hr table thead tbody tr".split()}
+_TAGS: Final = {*_ATTRIBUTES, *["em", "strong", "del", "br", "hr", "table", "thead", "tbody", "tr"]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,12 @@ SERVED: dict[str, dict[str, bytes]] = {
 }
 #: What the owner gets where it is no success. A second prompt and a retry meet the running generation, of which only
 #: who is let in gets to know.
-EXPECTED = {"messages": (409,), "generation-retry": (409,), "tool-call": (404,), "attachments": (415,)}
+EXPECTED: dict[str, tuple[int, ...]] = {
+    "messages": (409,),
+    "generation-retry": (409,),
+    "tool-call": (404,),
+    "attachments": (415,),
+}
 # Its form sends no file.
 EXPECTED["page"] = (200, 400)
 #: The key of a member of the conversation in question.

@@ -63,8 +63,7 @@ line two. The end of *it*.
 """
 
 #: Formulas, as models write them, and what is none.
-FORMULAS = r"""\
-Let $x^2 + y^2 = r^2$ for $5 and \(a_{ij}\) in
+FORMULAS = r"""Let $x^2 + y^2 = r^2$ for $5 and \(a_{ij}\) in
 
 \[
 \frac{1}{2}

@@ -20,10 +20,13 @@ _AROUND_BREAK = re.compile(r"[ \t]*\n[ \t]*")
 _WIDGET_ONLY = frozenset(("part", "hidden"))
 
 
+_BLOCKS = "blockquote div h3 h4 h5 h6 hr li ol p pre table tbody td th thead tr ul"
+
+
 class _Canon(HTMLParser):
     """Reads HTML into a list: tags with sorted attributes, and texts in which white space between blocks is nothing."""
 
-    BLOCKS = frozenset("blockquote div h3 h4 h5 h6 hr li ol p pre table tbody td th thead tr ul".split())
+    BLOCKS = frozenset(_BLOCKS.split())
 
     def __init__(self, base: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -20,7 +20,7 @@ RENDER = """async texts => {
 #: What the two show differently, by the number of the example, and why.
 DIFFERENT = {
     **dict.fromkeys((25, 32, 33, 503), "the widget knows the character references that models use, not all 2,231"),
-    **dict.fromkeys((517, 531), "an image in a link, both links here: the server keeps the outer, the widget nests them"),
+    **dict.fromkeys((517, 531), "an image in a link: the server keeps the outer link, the widget nests them"),
     **dict.fromkeys(
         (520, 573, 574, 575, 576, 577, 585, 589), "Markdown in the text of an image: the widget shows its source"
     ),
