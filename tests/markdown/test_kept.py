@@ -19,6 +19,7 @@ from llmstream.snapshot import state
 from tests.admin.staff import answered, say
 from tests.http.client import ROOT, own, signed_in
 from tests.support import ask, changed, user
+from tests.test_docs import snippet
 from tests.widget.test_tags import render
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,6 +85,12 @@ def test_what_was_changed_while_it_was_rendered_is_not_kept() -> None:
         strip(log)
     kept._keep(fresh)
     assert not Rendering.objects.exists()
+
+
+def test_the_origins_of_the_documentation_are_understood() -> None:
+    sent = answered("Hi", "![a](https://images.example.com/a.png)")
+    with changed(**snippet("docs/markdown.md", "IMAGE_ORIGINS")["LLMSTREAM"]):
+        assert 'src="https://images.example.com/a.png"' in shown(sent)
 
 
 async def test_the_formulas_of_an_answer(running: Engine) -> None:
