@@ -72,6 +72,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
         "providers.md": ["LLMSTREAM", *SERVICES, "RECOVERY", "class LastTurns", "class Parrot"],
         "deployment.md": ["one_thread", "sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "retention.md": ["def due"],
+        "markdown.md": ["IMAGE_ORIGINS"],
         "settings.md": ["class StaffStart", "@receiver"],
         "usage.md": ["usage_of", "LIMITS", "class Plans"],
         "tools.md": ["def stocktake", "def librarian"],

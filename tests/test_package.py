@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmstream"
 EXTRAS = {
     *("openai", "anthropic", "gemini", "local", "tools", "channels", "redis", "postgres", "eventstream", "daphne"),
-    *("testing", "test"),
+    *("markdown", "testing", "test"),
 }
 
 # Stands for an environment in which no extra is installed.
@@ -34,7 +34,7 @@ import sys
 
 class Absent:
     names = {"aiohttp", "anthropic", "channels", "channels_redis", "daphne", "django_eventstream", "google", "openai"}
-    names |= {"psycopg", "pydantic", "xllamacpp"}
+    names |= {"psycopg", "pydantic", "xllamacpp", "latex2mathml", "linkify_it", "markdown_it", "nh3", "pygments"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:
