@@ -178,8 +178,9 @@ def _look(request: HttpRequest, public_id: str) -> Seen:
 
 def _start(seen: Seen, generation: str) -> Start:
     position = EventId.parse(seen.state["last_event_id"])
-    found = Generation.objects.get(public_id=generation)
-    return follow_from(seen.conversation, position.seq if position else 0, found)
+    if position is None or (found := Generation.objects.filter(public_id=generation).first()) is None:
+        raise NotFound
+    return follow_from(seen.conversation, position.seq, found)
 
 
 def _act(request: HttpRequest, engine: Engine, conversation: str) -> None:
