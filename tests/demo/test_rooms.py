@@ -201,7 +201,8 @@ def test_names_are_never_markup(pair: Pair) -> None:
     alice.grow()
     alice.send("<b>waits</b>")
     expect(bob.page.locator(".llm-queue span")).to_have_text("<b>waits</b>")
-    expect(bob.prompt).to_have_text("<img src=x onerror=alert(1)>")
+    prompts = bob.page.locator("article[data-role=user] .llm-body")
+    expect(prompts).to_have_text(["<img src=x onerror=alert(1)>", "<b>waits</b>"])
     expect(bob.page.locator("main :is(img, b)")).to_have_count(0)
     for _ in range(2):
         alice.stop.click()
