@@ -23,7 +23,7 @@ test lint bench: python
 
 clean:
 	@test ! -L .cluster/postgresql || rm -rf "$$(readlink .cluster/postgresql)"
-	rm -rf .cluster .venv .venv-cluster .venv-test .venv-django6 build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .cluster .demo .venv .venv-cluster .venv-test .venv-django6 build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: python

@@ -236,6 +236,9 @@ class Settings:
     #: How long an attachment that was not sent is kept at least.
     unsent_attachment_age: float = 86_400.0
 
+    #: Origins whose images are shown where the server renders Markdown; other images are links.
+    image_origins: Sequence[str] = ()
+
     @property
     def attachable(self) -> tuple[str, ...]:
         """The content types that may be attached."""
@@ -310,6 +313,8 @@ def get_settings() -> Settings:
     values["limits"] = _limits(given.get("LIMITS", {}))
     if isinstance(given.get("ATTACHMENTS"), str):
         raise ImproperlyConfigured("LLMSTREAM['ATTACHMENTS'] must be a list of content types.")
+    if isinstance(given.get("IMAGE_ORIGINS"), str):
+        raise ImproperlyConfigured("LLMSTREAM['IMAGE_ORIGINS'] must be a list of origins.")
     values["models"] = {key: _model_settings(key, entry) for key, entry in given.get("MODELS", {}).items()}
     return Settings(**values)
 

@@ -20,6 +20,7 @@ from .events import PUBLIC_ID_LENGTH, EventId, WireDecoder, new_public_id
 from .holds import cascade_unless_held
 from .left_response import LeftResponse as LeftResponse
 from .membership import Membership as Membership
+from .rendering import Rendering as Rendering
 from .tool_call import ToolCall as ToolCall
 
 #: Longest trace that leads to a request: a traceparent of W3C's Trace Context.

@@ -7,9 +7,11 @@ from django.urls import path
 from .http.attachments import AttachmentDetail, AttachmentList
 from .http.conversations import ConversationDetail, ConversationList
 from .http.events import ConversationEvents, GenerationEvents
+from .http.formulas import Formulas
 from .http.generations import Retry, Steer, Stop, ToolCall
 from .http.members import MemberDetail, MemberList
 from .http.messages import Messages
+from .http.pages import ConversationPage
 
 app_name = "llmstream"
 
@@ -17,6 +19,8 @@ urlpatterns = [
     path("conversations/", ConversationList.as_view(), name="conversations"),
     path("conversations/<str:conversation>/", ConversationDetail.as_view(), name="conversation"),
     path("conversations/<str:conversation>/messages/", Messages.as_view(), name="messages"),
+    path("conversations/<str:conversation>/page/", ConversationPage.as_view(), name="page"),
+    path("messages/<str:message>/formulas/", Formulas.as_view(), name="formulas"),
     path("conversations/<str:conversation>/attachments/", AttachmentList.as_view(), name="attachments"),
     path("attachments/<str:attachment>/", AttachmentDetail.as_view(), name="attachment"),
     path("conversations/<str:conversation>/members/", MemberList.as_view(), name="members"),

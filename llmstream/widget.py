@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from django.utils.safestring import mark_safe
+
+from .answer import is_waiting
 from .attachments import FILE
 from .branches import path_to
 from .file_types import INLINE
+from .markup import Kept
 from .models import Generation, Message
 
 _ENDINGS = {
@@ -20,16 +24,36 @@ _ENDINGS = {
 }
 
 
-def messages_on_show(state: dict[str, Any], me: str) -> list[dict[str, Any]]:
-    """Return the messages on the chosen branch as the template shows them; ``me`` is the reader's id."""
-    known = {message["id"]: message for message in state["messages"]}
+def messages_on_show(state: dict[str, Any], me: str, html: Mapping[str, Kept]) -> list[dict[str, Any]]:
+    """Return the messages on the chosen branch as the template shows them.
+
+    ``me`` is the reader's id, ``html`` what ``branch_of`` is as HTML, by the ids of messages.
+    """
     generations = {generation["id"]: generation for generation in state["generations"]}
     versions: dict[str | None, list[str]] = defaultdict(list)
     for message in state["messages"]:
         versions[message["parent"]].append(message["id"])
-    branch = path_to(known.get(state["leaf"]), lambda message: known.get(message["parent"]))
     return [
-        _shown(message, generations.get(message["generation"]), versions[message["parent"]], me) for message in branch
+        _shown(message, generations.get(message["generation"]), versions[message["parent"]], me)
+        | {"parts": list(_parts(message, html.get(message["id"])))}
+        for message in branch_of(state)
+    ]
+
+
+def branch_of(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the message objects on the chosen branch, the first one first."""
+    known = {message["id"]: message for message in state["messages"]}
+    return path_to(known.get(state["leaf"]), lambda message: known.get(message["parent"]))
+
+
+def pending_calls(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the tool calls in these messages that wait for somebody's decision, with their ``generation``."""
+    return [
+        {**part, "generation": message["generation"]}
+        for message in messages
+        if message["status"] == Message.Status.RUNNING
+        for part in message["parts"]
+        if part["type"] == "tool" and is_waiting([part])
     ]
 
 
@@ -41,7 +65,6 @@ def _shown(
     name = "Assistant" if message["role"] == Message.Role.ASSISTANT else (author or {}).get("name", message["role"])
     return {
         **message,
-        "parts": [_part(part) for part in message["parts"] if part],
         "mine": "true" if is_mine else "false",
         "name": "You" if is_mine else name,
         "note": _note(message, generation),
@@ -61,6 +84,14 @@ def _note(message: dict[str, Any], generation: dict[str, Any] | None) -> str:
         return "Waiting for its turn"
     error = generation["error"] if generation else None
     return error["message"] if error else str(_ENDINGS.get(message["status"], ""))
+
+
+def _parts(message: dict[str, Any], kept: Kept | None) -> Iterator[dict[str, Any]]:
+    for index, part in enumerate(message["parts"]):
+        if part:
+            html = kept.html.get(str(index)) if kept else None
+            # The renderer lets nothing through that could do anything.
+            yield _part(part) | {"html": mark_safe(html) if html else ""}  # noqa: S308
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:

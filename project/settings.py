@@ -5,6 +5,7 @@
 ``LLMSTREAM_DEMO_RUNNER``   ``worker``: answers run in ``runworker llmstream-generations``; needs ``REDIS_URL``
 ``OPENAI_API_KEY``, ``OPENAI_BASE_URL``, ``OPENAI_MODEL``   answer with that service instead of the embedded model
 ``LLMSTREAM_DEMO_MODEL``   ``local``, ``openai`` or ``scripted``: which one answers when a prompt names none
+``DJANGO_MEDIA_ROOT``   where attached files are kept, ``.demo/media`` in the checkout by default
 ``DJANGO_DEBUG``, ``DJANGO_SECRET_KEY``, ``DJANGO_ALLOWED_HOSTS``   as in any Django site
 """
 
@@ -35,6 +36,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "django_eventstream",
+    "django_htmx",
     "llmstream",
     "llmstream.contrib.eventstream",
     "project",
@@ -139,6 +141,9 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 
+# Files that people attach; out of the way of what is served as it is.
+MEDIA_ROOT = os.environ.get("DJANGO_MEDIA_ROOT") or BASE_DIR / ".demo" / "media"
+
 SYSTEM_PROMPT = "You are a helpful assistant. Answer briefly and clearly."
 
 AGENT_TOOLS = ["project.tools.weather", "project.tools.book_table"]
@@ -192,6 +197,7 @@ _MODELS = models()
 LLMSTREAM: dict[str, Any] = {
     "MODELS": _MODELS,
     "DEFAULT_MODEL": os.environ.get("LLMSTREAM_DEMO_MODEL") or ("openai" if "openai" in _MODELS else "local"),
+    "ATTACHMENTS": ["image/png", "image/jpeg", "image/gif", "image/webp", "text/*", "application/pdf"],
 }
 if REDIS_URL:
     LLMSTREAM["BROKER"] = "llmstream.brokers.channels.ChannelsBroker"

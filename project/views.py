@@ -1,4 +1,4 @@
-"""The demo site's pages: home, sign-in, chat, rooms, the widget and operations."""
+"""The demo site's pages: home, sign-in, chat, rooms, the widget, examples and operations."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from llmstream.conf import get_settings
 from llmstream.contrib.eventstream.channels import OPERATIONS
 from llmstream.models import Conversation, Generation
 from llmstream.permissions import get_policy
-from llmstream.snapshot import state, user_object
+from llmstream.snapshot import state
 
-from .middleware import POLICY
+from .examples import STRICT, begin_conversation
 
 DEMO_USERS = ("alice", "bob")
 CONVERSATIONS_SHOWN = 200
@@ -141,20 +141,19 @@ def rooms(request: HttpRequest) -> HttpResponse:
 
 @login_required
 def room(request: HttpRequest, conversation: str) -> HttpResponse:
-    """A conversation of several people, as it stands; the page's client goes on from there."""
-    found = get_object_or_404(_visible(request).select_related("owner"), public_id=conversation)
-    owner = [found.owner] if found.owner else []
-    members = [membership.user for membership in found.memberships.select_related("user").order_by("pk")]
-    people = [user_object(user) for user in (*owner, *members)]
-    names = [person["name"] for person in people]
-    page = {
-        "conversation": conversation,
-        "state": state(found),
-        "people": people,
-        "others": [name for name in DEMO_USERS if name not in names] if found.owner == request.user else [],
-        **_context(request),
-    }
-    return render(request, "room.html", {"page": page})
+    """A conversation of several people, by one tag."""
+    found = get_object_or_404(_visible(request), public_id=conversation)
+    last = found.generations.order_by("pk").last()
+    default = get_settings().model(last.model if last else found.model) or get_settings().model()
+    context = {"conversation": found, "models": offered_models(), "chosen": default[0] if default else ""}
+    response = render(request, "room.html", context)
+    response.headers["Content-Security-Policy"] = STRICT
+    return response
+
+
+def examples(request: HttpRequest) -> HttpResponse:
+    """The ways to put a conversation into a site."""
+    return render(request, "examples.html")
 
 
 @login_required
@@ -197,14 +196,11 @@ class WidgetView(LoginRequiredMixin, View):
         found = get_object_or_404(mine, public_id=conversation) if conversation else None
         context = {"conversation": found, "conversations": mine[:WIDGET_SHOWN], "models": offered_models()}
         response = render(request, "widget.html", context)
-        response.headers["Content-Security-Policy"] = f"{POLICY}; require-trusted-types-for 'script'"
+        response.headers["Content-Security-Policy"] = STRICT
         return response
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Begin a conversation."""
-        policy = get_policy()
-        requester = policy.identify(request)
-        policy.check_create(requester)
         model = request.POST.get("model", "")
         chosen = model if model in get_settings().models else ""
-        return redirect("widget", Conversation.objects.create(owner=requester.user_or_none, model=chosen).public_id)
+        return redirect("widget", begin_conversation(request, model=chosen).public_id)

@@ -73,6 +73,7 @@ def test_every_python_snippet_is_one_that_a_test_runs() -> None:
         "deployment.md": ["one_thread", "sqlite3", "postgresql", "CHANNEL_LAYERS", "ChannelNameRouter"],
         "retention.md": ["def due"],
         "monitoring.md": ["OBSERVERS", "JSONFormatter", "class Slow"],
+        "markdown.md": ["IMAGE_ORIGINS"],
         "settings.md": ["class StaffStart", "@receiver"],
         "usage.md": ["usage_of", "LIMITS", "class Plans"],
         "tools.md": ["def stocktake", "def librarian"],

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "llmstream"
 EXTRAS = {
     *("openai", "anthropic", "gemini", "local", "tools", "channels", "redis", "postgres", "eventstream", "daphne"),
-    *("opentelemetry", "prometheus", "testing", "test"),
+    *("markdown", "opentelemetry", "prometheus", "testing", "test"),
 }
 
 # Stands for an environment in which no extra is installed.
@@ -35,6 +35,7 @@ import sys
 class Absent:
     names = {"aiohttp", "anthropic", "channels", "channels_redis", "daphne", "django_eventstream", "google", "openai"}
     names |= {"opentelemetry", "prometheus_client", "psycopg", "pydantic", "xllamacpp"}
+    names |= {"latex2mathml", "linkify_it", "markdown_it", "nh3", "pygments"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:

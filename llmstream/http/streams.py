@@ -24,6 +24,7 @@ from ..exceptions import (
     NotFound,
     StreamingUnavailable,
 )
+from ..formats import WireFormat
 from ..permissions import Requester
 from ..readers import Reader, Start
 from . import sse
@@ -43,12 +44,12 @@ class EventStream:
     An exception in a streaming body hangs the client and breaks Daphne, so a failure becomes an ``error`` event.
     """
 
-    def __init__(self, engine: Engine, start: Start, access: Access) -> None:
+    def __init__(self, engine: Engine, start: Start, access: Access, wire: WireFormat[Any] = sse.FORMAT) -> None:
         self.access = access
         self._engine = engine
         self._conversation = start.conversation
         self._refusal: LLMStreamError | None = None
-        self._reader = Reader(engine.hub, start, sse.FORMAT)
+        self._reader = Reader(engine.hub, start, wire)
         self._task: asyncio.Task[Any] | None = None
         self._body: AsyncGenerator[bytes, None] | None = None
         self._disconnected = False
@@ -67,7 +68,7 @@ class EventStream:
             try:
                 held.enter_context(self._engine.part(Places).place(self.access))
             except LLMStreamError as error:
-                yield error_frames(error)
+                yield self.refused(error)
                 return
             self._task = asyncio.current_task()
             self._engine.streams.add(self)
@@ -78,6 +79,10 @@ class EventStream:
                     self._moved, self._writing = self._engine.loop.time(), True
                     yield frame
                     self._writing = False
+
+    def refused(self, error: LLMStreamError) -> bytes:
+        """Return the whole body of a stream for which there is no room."""
+        return error_frames(error)
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
         opening = sse.encode_retry(random.randint(*_RETRY_MS))  # noqa: S311
@@ -177,14 +182,18 @@ async def stream_response(request: HttpRequest, start: Start, access: Access) ->
     answered as Django's own streaming response.
     """
     check_streaming(request)
-    stream = EventStream(get_engine(), start, access)
+    return respond(request, EventStream(get_engine(), start, access), sse.CONTENT_TYPE)
+
+
+def respond(request: HttpRequest, stream: EventStream, content_type: str) -> HttpResponseBase:
+    """Answer an ASGI request with a stream."""
     handoff: Handoff | None = request.scope.get(SCOPE_KEY)  # type: ignore[attr-defined]
     if handoff is not None:
         handoff.stream = stream
-        return HttpResponse(b"", content_type=sse.CONTENT_TYPE, headers={**sse.HEADERS, MARK: "1"})
+        return HttpResponse(b"", content_type=content_type, headers={**sse.HEADERS, MARK: "1"})
     # A Content-Encoding of its own keeps GZipMiddleware away, which before Django 6.1 garbles or holds streams back.
     headers = {**sse.HEADERS, "Content-Encoding": "identity"}
-    return StreamingHttpResponse(stream.body(), content_type=sse.CONTENT_TYPE, headers=headers)
+    return StreamingHttpResponse(stream.body(), content_type=content_type, headers=headers)
 
 
 def stream_error_response(error: LLMStreamError) -> HttpResponse:

@@ -21,6 +21,8 @@ _JSON: Final = "application/json"
 _STREAM: Final = "text/event-stream"
 #: Of each event: before version 3.2 OpenAPI has no words for a stream of them.
 _EVENTS: Final = ref("StreamedEvent")
+#: What is sent as a form, and how.
+_FORMS: Final = {"Upload": "multipart/form-data", "PageForm": "application/x-www-form-urlencoded"}
 _SAFE: Final = "get"
 _SHORT: Final = 64
 
@@ -120,7 +122,7 @@ def _header_parameter(name: str) -> Schema:
 def _body(operation: Operation) -> dict[str, Any]:
     if not operation.body:
         return {}
-    kind = "multipart/form-data" if operation.body == "Upload" else _JSON
+    kind = _FORMS.get(operation.body, _JSON)
     needed = not schemas()[operation.body].keys().isdisjoint({"required", "anyOf"})
     return {"requestBody": {"required": needed, "content": {kind: {"schema": ref(operation.body)}}}}
 
@@ -134,7 +136,7 @@ def _responses(operation: Operation, *, changing: bool, named: bool) -> dict[str
     errors: list[type[LLMStreamError]] = [*ALWAYS, *operation.fails]
     errors += CHANGING if changing else ()
     errors += [NotFound] if named else []
-    errors += [MalformedJSON] if operation.body not in ("", "Upload") else []
+    errors += [MalformedJSON] if operation.body and operation.body not in _FORMS else []
     for status in sorted({error.status for error in errors}):
         found[str(status)] = _failure([error for error in errors if error.status == status])
     return found
@@ -144,9 +146,13 @@ def _success(operation: Operation, status: int, schema: str | None) -> Schema:
     content: dict[str, Any] = {_JSON: {"schema": ref(schema)}} if schema else {}
     if operation.file and status == 200:
         content = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    if operation.page and status == 200:
+        content = {"text/html": {"schema": STRING}}
     if operation.streams and status == 200:
         content[_STREAM] = {"schema": _EVENTS}
-    description = {200: "Done.", 201: "Created.", 204: "Nothing more.", 304: "Not changed."}[status]
+    description = {200: "Done.", 201: "Created.", 204: "Nothing more.", 303: "See the page.", 304: "Not changed."}[
+        status
+    ]
     return {"description": description, **({"content": content} if content else {})}
 
 

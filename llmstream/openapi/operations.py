@@ -46,7 +46,8 @@ class Operation:
     """One method of one route.
 
     ``body`` and ``answers`` name schemas; an answer of None has no body. ``streams`` says that the answer may be an
-    event stream, ``file`` that it is a file. ``fails`` are errors beside those that every request may meet.
+    event stream, ``file`` that it is a file, ``page`` that it is HTML. ``fails`` are errors beside those that every
+    request may meet.
     """
 
     answers: Mapping[int, str | None]
@@ -56,6 +57,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     streams: bool = False
     file: bool = False
+    page: bool = False
 
 
 _EVENTS: Final = Operation({200: "Events"}, fails=_READ, query=READING, headers=(POSITION,), streams=True)
@@ -74,6 +76,16 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         headers=(KEY,),
         streams=True,
     ),
+    ("page", "GET"): Operation({200: None}, page=True),
+    ("page", "POST"): Operation(
+        {303: None},
+        "PageForm",
+        (
+            *(error for error in _PROMPT if error is not errors.StreamingUnavailable),
+            *(errors.GenerationNotRetryable, errors.NoSuchToolCall, errors.ToolCallDecided),
+        ),
+    ),
+    ("formulas", "GET"): Operation({200: "FormulaList"}),
     ("attachments", "POST"): Operation({201: "Attachment"}, "Upload", (errors.LimitExceeded,)),
     ("attachment", "GET"): Operation({200: None, 304: None}, file=True),
     ("attachment", "DELETE"): Operation({204: None}, fails=(errors.AttachmentSent, errors.ConversationHeld)),

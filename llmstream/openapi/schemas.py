@@ -140,6 +140,10 @@ def _read() -> dict[str, Schema]:
         "Message": _object(message),
         "Part": _object({"type": {"type": "string", "enum": kinds}}, description="See docs/events.md."),
         "Attachment": _object(attachment),
+        "FormulaList": _object({"formulas": _list(ref("Formula"))}),
+        "Formula": _object(
+            {"source": STRING, "mathml": {"type": "array", "description": "Name, attributes, children."}}
+        ),
         "Generation": _object(generation),
         "User": _object({"id": STRING, "name": STRING}),
         "Member": _object({"user": ref("User"), "role": {"type": "string", "enum": list(Membership.Role.values)}}),
@@ -183,5 +187,16 @@ def _sent() -> dict[str, Schema]:
         "Retry": _object({}, prompt),
         "Steer": _object({"content": content}, {"client_id": client_id}),
         "Decision": _object({"decision": {"type": "string", "enum": ["approve", "deny"]}}),
+        "PageForm": _object(
+            {},
+            {
+                **{"content": content, "client_id": client_id, "model": model, "stop": PUBLIC_ID, "retry": PUBLIC_ID},
+                **{
+                    "generation": PUBLIC_ID,
+                    "call": STRING,
+                    "decision": {"type": "string", "enum": ["approve", "deny"]},
+                },
+            },
+        ),
         "Upload": _object({"file": {"type": "string", "format": "binary"}}),
     }

@@ -14,7 +14,7 @@ from ..answer import plain_text
 from ..events import MESSAGE_CREATED, STEER, STEER_ACCEPTED, TOOL_APPROVAL_RESPONSE
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction
-from ..models import Attachment, Conversation, Event, Generation, Message, ToolCall
+from ..models import Attachment, Conversation, Event, Generation, Message, Rendering, ToolCall
 
 #: The text of a message that was removed.
 TOMBSTONE = "[removed]"
@@ -29,6 +29,7 @@ def strip(log: LogTransaction) -> None:
     alias, pk = database_alias(), log.conversation.pk
     Event.objects.using(alias).filter(conversation=pk).delete()
     Message.objects.using(alias).filter(conversation=pk).update(parts=_PARTS, text=TOMBSTONE)
+    Rendering.objects.using(alias).filter(message__conversation=pk).delete()
     Attachment.objects.using(alias).filter(conversation=pk).delete()
     ToolCall.objects.using(alias).filter(generation__conversation=pk).update(input=None, output=None)
     Generation.objects.using(alias).filter(conversation=pk).update(provider_response_id="", provider_cursor="")
@@ -49,6 +50,7 @@ def redact(log: LogTransaction, user: Any) -> int:
         parts = [_redacted_part(part, person) for part in message.parts]
         Message.objects.using(database_alias()).filter(pk=message.pk).update(parts=parts, text=plain_text(parts))
     calls.update(decided_by=None)
+    Rendering.objects.using(database_alias()).filter(message__conversation=pk).delete()
     _withdraw_files(pk, user)
     move_epoch(log)
     return removed

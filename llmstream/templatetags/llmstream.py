@@ -6,6 +6,7 @@ processor, and query the database, so an async view renders with ``sync_to_async
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import template
@@ -17,13 +18,14 @@ from django.middleware.csrf import get_token
 from django.template import Context
 from django.urls import reverse
 
+from .. import markup
 from ..conf import get_settings
 from ..exceptions import NotAuthenticated, NotFound, PermissionDenied
 from ..lookup import find_conversation
-from ..models import Conversation
+from ..models import Conversation, Membership
 from ..permissions import ConversationPolicy, Requester, get_policy
-from ..snapshot import state
-from ..widget import messages_on_show
+from ..snapshot import state, user_object
+from ..widget import branch_of, messages_on_show
 
 register = template.Library()
 
@@ -31,7 +33,7 @@ register = template.Library()
 @register.inclusion_tag("llmstream/assets.html", takes_context=True)
 def llmstream_assets(context: Context) -> dict[str, Any]:
     """Link the chat's stylesheet and module, once a page, with the page's nonce where it has one."""
-    return {"nonce": _nonce(context)}
+    return {"nonce": _nonce(context), "markdown": markup.is_installed()}
 
 
 @register.inclusion_tag("llmstream/messages.html", takes_context=True)
@@ -48,20 +50,47 @@ def llmstream_chat(context: Context, conversation: Conversation | str, **attribu
     Further arguments become attributes of the element, with hyphens for underscores.
     """
     seen = _see(context, conversation)
+    return _chat(context, *seen, attributes) if seen else {"messages": None}
+
+
+@register.inclusion_tag("llmstream/room.html", takes_context=True)
+def llmstream_room(context: Context, conversation: Conversation | str, **attributes: Any) -> dict[str, Any]:
+    """Show a conversation of several people: the chat, and around it who is here, who types, and what waits.
+
+    Arguments are those of the chat. A prompt that comes while an answer is written waits, unless they say otherwise.
+    """
+    seen = _see(context, conversation)
     if seen is None:
         return {"messages": None}
     requester, found = seen
-    request = _request(context)
-    transcript = _transcript(requester, found)
-    own = {**_site_attributes(request), **_reader_attributes(get_policy(), requester, found)}
-    given = {name.replace("_", "-"): value for name, value in attributes.items()}
-    return {**transcript, "attributes": {**own, **given}}
+    members = found.memberships.select_related("user").order_by("pk")
+    people = [*filter(None, [found.owner]), *(membership.user for membership in members)]
+    return {
+        **_chat(context, requester, found, {"busy": "queue", **attributes}),
+        "people": [user_object(person) for person in people],
+        "may_manage": get_policy().role(requester, found) == Membership.Role.OWNER,
+        "nonce": _nonce(context),
+    }
+
+
+def _chat(
+    context: Context, requester: Requester, conversation: Conversation, attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    own = {
+        **_site_attributes(_request(context)),
+        **_reader_attributes(get_policy(), requester, conversation),
+        **{name.replace("_", "-"): value for name, value in attributes.items()},
+    }
+    page = reverse("llmstream:page", args=[conversation.public_id])
+    token = context.get("csrf_token")
+    return {**_transcript(requester, conversation), "attributes": own, "page": page, "csrf_token": token}
 
 
 def _transcript(requester: Requester, conversation: Conversation) -> dict[str, Any]:
     current = state(conversation)
     me = str(requester.user.pk) if requester.is_authenticated else ""
-    return {"state": current, "messages": messages_on_show(current, me), "truncated": current["truncated"]}
+    messages = messages_on_show(current, me, markup.rendered(branch_of(current)))
+    return {"state": current, "messages": messages, "truncated": current["truncated"]}
 
 
 def _see(context: Context, conversation: Conversation | str) -> tuple[Requester, Conversation] | None:
@@ -80,6 +109,8 @@ def _site_attributes(request: HttpRequest) -> dict[str, str]:
         attributes["attachments"] = ",".join(kinds)
         attributes["max-attachment-bytes"] = str(get_settings().max_attachment_bytes)
         attributes["max-attachments"] = str(get_settings().max_attachments)
+    if markup.is_installed():
+        attributes["formulas"] = ""
     if not apps.is_installed("channels"):
         attributes["transport"] = "sse"
     # Makes sure that there is a cookie to take it from, too.

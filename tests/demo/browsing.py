@@ -131,3 +131,38 @@ class Chat:
     def stored_text(self) -> str:
         """The newest message's text as the server has it."""
         return "".join(part["text"] for part in self.stored()[-1]["parts"] if part["type"] == "text")
+
+
+# The same of the chat in a room, which is the widget.
+LONGER_IN_ROOM = LONGER.replace("document.", 'document.querySelector("llm-chat").shadowRoot.').replace("kind", "type")
+
+
+class Room(Chat):
+    """One tab on a room's page."""
+
+    def tab(self) -> Room:
+        """Open the same address in another tab."""
+        return Room(super().tab().page, self.visitor)
+
+    @property
+    def box(self) -> Locator:
+        """The message box."""
+        return self.page.locator("llm-chat").get_by_role("textbox", name="Message", exact=True)
+
+    @property
+    def prompt(self) -> Locator:
+        """The newest prompt's text on the page."""
+        return self.page.locator("article[data-role=user] .llm-body").last
+
+    @property
+    def text(self) -> str:
+        """The newest answer's text as it stands."""
+        return (self.answer.locator("[data-type=text]").text_content() or "").strip()
+
+    def grow(self, seen: int = 0) -> int:
+        """Wait until the running answer is longer than ``seen`` characters; return how long it is."""
+        return int(self.page.wait_for_function(LONGER_IN_ROOM, arg=seen).json_value())
+
+    def stored_text(self) -> str:
+        """The newest message's text as the server has it, without the white space that Markdown drops."""
+        return super().stored_text().strip()

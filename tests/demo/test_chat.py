@@ -83,6 +83,25 @@ def test_a_stopped_answer_can_be_retried(alice: Chat) -> None:
     expect(alice.page.locator("article")).to_have_count(2)
 
 
+def test_a_prompt_is_edited_and_both_versions_can_be_seen(alice: Chat) -> None:
+    alice.send("First version", model="thinks")
+    alice.ended()
+    alice.page.get_by_role("button", name="Edit").click()
+    editor = alice.page.get_by_role("textbox", name="Edit your message")
+    expect(editor).to_have_value("First version")
+    editor.fill("Second version")
+    editor.press("Enter")
+    expect(alice.prompt).to_have_text("Second version")
+    alice.ended()
+    expect(alice.page.get_by_role("group", name="Version 2 of 2")).to_be_visible()
+    alice.page.get_by_role("button", name="Previous version").click()
+    expect(alice.prompt).to_have_text("First version")
+    alice.page.get_by_role("button", name="Regenerate").click()
+    expect(alice.answer.get_by_role("group", name="Version 2 of 2")).to_be_visible()
+    alice.ended()
+    assert len(alice.stored()) == 5
+
+
 def test_a_failed_answer_says_so_and_keeps_its_text(alice: Chat) -> None:
     alice.send("Tell me something", model="cut")
     assert alice.ended("failed") == alice.stored_text() != ""

@@ -22,6 +22,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ALLOWED = {
     "read": {"reader": 200, "writer": 200, "owner": 200},
     "poll": {"reader": 200, "writer": 200, "owner": 200},
+    "page": {"reader": 200, "writer": 200, "owner": 200},
+    "formulas": {"reader": 200, "writer": 200, "owner": 200},
+    "post": {"reader": 403, "writer": 303, "owner": 303},
     "send": {"reader": 403, "writer": 201, "owner": 201},
     "stop": {"reader": 403, "writer": 200, "owner": 200},
     "retry": {"reader": 403, "writer": 201, "owner": 201},
@@ -42,14 +45,27 @@ def shared(role: str) -> tuple[Conversation, str]:
     return sent.conversation, sent.generation.public_id
 
 
-async def act(client: AsyncClient, action: str, found: Conversation, generation: str) -> Any:
-    """Do something over HTTP."""
-    typed: Any = {"content_type": "application/json"}
+async def read(client: AsyncClient, action: str, found: Conversation) -> Any:
+    """Look at something over HTTP, or post the page's form."""
     match action:
         case "read":
             return await client.get(conversation_path(found))
         case "poll":
             return await client.get(conversation_path(found, "events/?after="), headers=JSON)
+        case "page":
+            return await client.get(conversation_path(found, "page/"))
+        case "post":
+            return await client.post(conversation_path(found, "page/"), {"content": "Hello"})
+    answer = await run_db(lambda: found.messages.get(role="assistant").public_id)
+    return await client.get(f"{ROOT}messages/{answer}/formulas/")
+
+
+async def act(client: AsyncClient, action: str, found: Conversation, generation: str) -> Any:
+    """Do something over HTTP."""
+    typed: Any = {"content_type": "application/json"}
+    match action:
+        case "read" | "poll" | "page" | "post" | "formulas":
+            return await read(client, action, found)
         case "send":
             return await client.post(conversation_path(found, "messages/"), {"content": "Hello"}, **typed)
         case "attach":

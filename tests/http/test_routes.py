@@ -13,7 +13,7 @@ from django.urls import URLPattern, reverse
 
 from llmstream.database import run_db
 from llmstream.engine import Engine
-from llmstream.models import Attachment, Conversation, Event, Membership
+from llmstream.models import Attachment, Conversation, Event, Membership, Message
 from llmstream.urls import urlpatterns
 from tests.http.client import TOKEN, browser, own
 from tests.support import ask
@@ -29,6 +29,8 @@ SERVED: dict[str, dict[str, bytes]] = {
     "conversations": {"GET": b"", "POST": b'{"title": "x"}'},
     "conversation": {"GET": b"", "PATCH": b'{"title": "x"}', "DELETE": b""},
     "messages": {"POST": b'{"content": "x"}'},
+    "page": {"GET": b"", "POST": FORM},
+    "formulas": {"GET": b""},
     "attachments": {"POST": FORM},
     "attachment": {"GET": b"", "DELETE": b""},
     "members": {"GET": b"", "POST": b'{"user": "dave"}'},
@@ -42,7 +44,14 @@ SERVED: dict[str, dict[str, bytes]] = {
 }
 #: What the owner gets where it is no success. A second prompt and a retry meet the running generation, of which only
 #: who is let in gets to know.
-EXPECTED = {"messages": (409,), "generation-retry": (409,), "tool-call": (404,), "attachments": (415,)}
+EXPECTED: dict[str, tuple[int, ...]] = {
+    "messages": (409,),
+    "generation-retry": (409,),
+    "tool-call": (404,),
+    "attachments": (415,),
+}
+# Its form sends no file.
+EXPECTED["page"] = (200, 400)
 #: The key of a member of the conversation in question.
 MEMBER = "4711"
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
@@ -71,6 +80,7 @@ def address(route: URLPattern, conversation: str, generation: str) -> str:
         "call": "x",
         "user": MEMBER,
         "attachment": generation,
+        "message": generation,
     }
     return reverse(f"llmstream:{route.name}", kwargs={name: known[name] for name in route.pattern.converters})
 
@@ -79,6 +89,8 @@ def foreign() -> tuple[str, str]:
     """Return the ids of a conversation of somebody else's and of its running generation, and of a file there."""
     sent = ask(own("bob"))
     Membership.objects.create(conversation=sent.conversation, user=User.objects.create(pk=int(MEMBER), username="dave"))
+    # All of them go by the same id.
+    Message.objects.filter(pk=sent.answer.pk).update(public_id=sent.generation.public_id)
     Attachment.objects.create(
         public_id=sent.generation.public_id,
         conversation=sent.conversation,

@@ -75,6 +75,7 @@ class Visitor:
             "conversation": found.public_id,
             "generation": generation.public_id,
             "attachment": file.public_id,
+            "message": generation.message.public_id,
             "user": str(self._member.pk),
             "call": "call-1",
         }

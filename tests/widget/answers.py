@@ -62,6 +62,19 @@ line two. The end of *it*.
 [r]: https://example.net/reference
 """
 
+#: Formulas, as models write them, and what is none.
+FORMULAS = r"""Let $x^2 + y^2 = r^2$ for $5 and \(a_{ij}\) in
+
+\[
+\frac{1}{2}
+- \sqrt{x}
+\]
+
+- an item with $$E = mc^2$$ in it
+
+`$code$` stays.
+"""
+
 #: What must stay text, however it is cut.
 HOSTILE = """\
 <script>globalThis.harmed = true</script>

@@ -5,7 +5,7 @@ from __future__ import annotations
 from project.settings import *  # noqa: F403
 from project.settings import AGENT_SCRIPT, AGENT_TOOLS
 
-from .answers import HOSTILE, MARKDOWN
+from .answers import FORMULAS, HOSTILE, MARKDOWN
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
@@ -28,6 +28,7 @@ LLMSTREAM = {
     "MODELS": {
         "markdown": _model("Markdown", {"reasoning": "Let me *see*."}, {"text": MARKDOWN, "per_second": 200}),
         "hostile": _model("Hostile", {"text": HOSTILE, "per_second": 200}),
+        "formulas": _model("Formulas", {"text": FORMULAS, "per_second": 200}),
         # Until somebody stops it.
         "stalls": {**_model("Falls silent", "It **begins. ", {"stall": True}), "TOKEN_TIMEOUT": 120.0},
         # Says what it has heard last, and knows nothing else.

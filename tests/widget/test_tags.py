@@ -201,9 +201,9 @@ def test_assets_carry_the_nonce_of_the_page() -> None:
     made = request()
     # As django-csp makes it: false until somebody has asked for it.
     made.csp_nonce = SimpleLazyObject(lambda: "abc")  # type: ignore[attr-defined]
-    assert render("{% llmstream_assets %}", request=made).count('nonce="abc"') == 2
+    assert render("{% llmstream_assets %}", request=made).count('nonce="abc"') == 3
     # As Django's own context processor gives it.
-    assert render("{% llmstream_assets %}", csp_nonce=SimpleLazyObject(lambda: "def")).count('nonce="def"') == 2
+    assert render("{% llmstream_assets %}", csp_nonce=SimpleLazyObject(lambda: "def")).count('nonce="def"') == 3
 
 
 def test_without_the_request_the_tags_say_what_is_missing(chat: Conversation) -> None:
@@ -256,3 +256,31 @@ def imported(module: Path, seen: set[Path] | None = None) -> set[Path]:
             found.add(target)
             imported(target, found)
     return found
+
+
+def test_a_room_shows_who_takes_part_around_the_chat(chat: Conversation, ann: User) -> None:
+    Membership.objects.create(conversation=chat, user=user("<b>bob</b>"), role="writer")
+    html = render("{% llmstream_room chat %}", ann, chat=chat)
+    assert re.findall(r'data-name="(.*?)"', html) == ["ann", "&lt;b&gt;bob&lt;/b&gt;"]
+    assert 'class="llm-invite"' in html
+    assert 'busy="queue"' in html
+    assert carried(html)["id"] == chat.public_id
+    assert 'busy="reject"' in render('{% llmstream_room chat busy="reject" %}', ann, chat=chat)
+
+
+def test_only_owners_invite_and_strangers_see_no_room(chat: Conversation) -> None:
+    writer = user("carol")
+    assert render("{% llmstream_room chat %}", writer, chat=chat).strip() == ""
+    Membership.objects.create(conversation=chat, user=writer, role="writer")
+    html = render("{% llmstream_room chat %}", writer, chat=chat)
+    assert 'class="llm-people"' in html
+    assert "llm-invite" not in html
+
+
+def test_without_scripts_the_chat_posts_to_the_page(chat: Conversation, ann: User) -> None:
+    html = render("{% llmstream_chat chat %}", ann, chat=chat)
+    (form,) = re.findall(r"<noscript>.*?</noscript>", html, re.DOTALL)
+    assert f'action="/llmstream/conversations/{chat.public_id}/page/"' in form
+    reader = user("dave")
+    Membership.objects.create(conversation=chat, user=reader, role="reader")
+    assert "<form" not in render("{% llmstream_chat chat %}", reader, chat=chat)

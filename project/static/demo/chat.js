@@ -35,6 +35,8 @@ const transcript = new Transcript($("messages"), $("message-template"), store, {
   modelLabel: (key) => models.get(key)?.label ?? key,
   onRetry: retry,
   onDecide: decide,
+  onEdit: edit,
+  onTurn: turn,
 });
 const scroll = new StickToEnd($("transcript"), $("messages"), $("to-end"));
 const composer = new Composer($("composer"), $("composer-input"), send);
@@ -156,6 +158,31 @@ async function command(name, generation, body) {
 
 async function decide(generation, tool, decision) {
   await command(`tool-calls/${tool}`, generation, { decision });
+}
+
+/** Ask again in the place of a message of one's own; resolves to whether the prompt was taken. */
+async function edit(message, text) {
+  warn("");
+  try {
+    const prompt = { content: text, edits: message, client_id: randomId(), model: $("model").value };
+    store.merge(await callTwice("POST", `${conversationUrl()}messages/`, prompt));
+    scroll.pin();
+    composer.focus();
+    return true;
+  } catch (error) {
+    explain(error);
+    return false;
+  }
+}
+
+/** Show the branch that a message is on; the event that says so comes over the stream. */
+async function turn(leaf) {
+  warn("");
+  try {
+    await call("PATCH", conversationUrl(), { leaf });
+  } catch (error) {
+    explain(error);
+  }
 }
 
 async function retry(generation) {

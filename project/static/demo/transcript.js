@@ -1,10 +1,11 @@
 /** The messages on the page, kept in step with the store at most once a frame. */
 
+import { Editor, Versions } from "../llmstream/chat/branching.js";
 import { plainText } from "./store.js";
 import { showText } from "./text.js";
 import { buildOther, showOther } from "./tools.js";
 
-const RETRYABLE = new Set(["stopped", "failed", "interrupted"]);
+const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
 const OTHERS = new Set(["tool", "data", "steer"]);
 const ENDINGS = {
   stopped: "Stopped.",
@@ -14,16 +15,18 @@ const ENDINGS = {
 
 export class Transcript {
   #articles = new Map();
+  #versions = new Map();
   #scheduled = false;
   #pending = [];
   #known = new Set();
 
   /**
-   * `me` is the reader's user id; `modelLabel(key)` names a model; `onRetry(generation)` is called with its id, and
-   * `onDecide(generation, call, decision)` when somebody approves or denies a tool call.
+   * `me` is the reader's user id; `modelLabel(key)` names a model; `onRetry(generation)` is called with its id,
+   * `onDecide(generation, call, decision)` when somebody approves or denies a tool call, `onEdit(message, text)`, which
+   * resolves to whether the text was taken, and `onTurn(message)` when another version is to be shown.
    */
-  constructor(container, template, store, { me, modelLabel, onRetry, onDecide }) {
-    Object.assign(this, { container, template, store, me, modelLabel, onRetry, onDecide });
+  constructor(container, template, store, handlers) {
+    Object.assign(this, { container, template, store, ...handlers });
     store.addEventListener("change", () => this.#schedule());
   }
 
@@ -57,6 +60,7 @@ export class Transcript {
       if (wanted.has(id)) continue;
       article.remove();
       this.#articles.delete(id);
+      this.#versions.delete(id);
     }
     messages.forEach((message, index) => {
       const article = this.#article(message);
@@ -90,6 +94,10 @@ export class Transcript {
     article.querySelector(".retry").addEventListener("click", () => {
       this.onRetry(this.store.messages.get(message.id).generation);
     });
+    article.querySelector(".edit").addEventListener("click", () => this.#edit(article, message.id));
+    const versions = new Versions((step) => this.#turn(message.id, step));
+    article.querySelector(".state").after(versions.node);
+    this.#versions.set(message.id, versions);
     const copy = article.querySelector(".copy");
     copy.addEventListener("click", async () => {
       await navigator.clipboard?.writeText(plainText(this.store.messages.get(message.id)));
@@ -110,8 +118,47 @@ export class Transcript {
     const state = article.querySelector(".state");
     const text = this.#stateText(message);
     if (state.textContent !== text) state.textContent = text;
-    article.querySelector(".retry").hidden = !(isLast && RETRYABLE.has(message.status));
+    const mayChange = !this.store.active && ENDED.has(message.status);
+    const retry = article.querySelector(".retry");
+    retry.hidden = !(isLast && mayChange && message.role === "assistant");
+    retry.textContent = message.status === "completed" ? "Regenerate" : "Retry";
+    article.querySelector(".edit").hidden = !(mayChange && article.dataset.mine === "true");
+    const siblings = this.#siblings(message.id);
+    this.#versions.get(message.id).show(siblings.indexOf(message.id), siblings.length);
     article.querySelector(".copy").hidden = message.role !== "assistant" || !plainText(message) || message.status === "running";
+  }
+
+  /** The versions of a message: those that stand in the same place. */
+  #siblings(id) {
+    const parent = this.store.messages.get(id)?.parent;
+    return [...this.store.messages.values()].filter((other) => other.parent === parent).map((other) => other.id);
+  }
+
+  #turn(id, step) {
+    const siblings = this.#siblings(id);
+    this.onTurn(siblings[siblings.indexOf(id) + step]);
+  }
+
+  #edit(article, id) {
+    const body = article.querySelector(".body");
+    const footer = article.querySelector(".message-footer");
+    const end = () => {
+      editor.node.remove();
+      body.hidden = footer.hidden = false;
+    };
+    const onSend = async (text) => {
+      const taken = await this.onEdit(id, text);
+      if (taken) end();
+      return taken;
+    };
+    const onCancel = () => {
+      end();
+      article.querySelector(".edit").focus();
+    };
+    const editor = new Editor(plainText(this.store.messages.get(id)), { onSend, onCancel });
+    body.hidden = footer.hidden = true;
+    body.after(editor.node);
+    editor.begin();
   }
 
   #authorName(message) {

@@ -54,7 +54,7 @@ function buildAll(tokens) {
 }
 
 function inline(tokens) {
-  return (tokens ?? []).flatMap((token) => INLINES[token.type]?.(token) ?? [token.raw]);
+  return (tokens ?? []).flatMap((token) => INLINES[token.type]?.(token) ?? [token.node ?? token.raw]);
 }
 
 function inlineOf(token) {

@@ -7,6 +7,7 @@ import { closed } from "./tail.js";
 
 /** So many blocks at the end may still change with what follows, such as a list that goes on after a blank line. */
 const OPEN_BLOCKS = 2;
+const FORMULA = /\$.+\$|\\[([]/s;
 
 export class Markdown {
   #container;
@@ -18,6 +19,8 @@ export class Markdown {
   #frozen = { length: 0, blocks: 0 };
   /** Where link references lead. */
   #links = {};
+  /** Marked's. */
+  extensions;
 
   /** @param {HTMLElement} container holds the blocks and nothing else */
   constructor(container) {
@@ -42,10 +45,11 @@ export class Markdown {
     const tokens = this.#lex(settled ? rest : closed(rest));
     this.#draw(tokens.filter(isShown));
     if (!settled) this.#freeze(tokens, rest);
+    else if (FORMULA.test(text)) import("./formulas.js").then((found) => found.show(this, this.#container, text));
   }
 
   #lex(source) {
-    const lexer = new Lexer({ gfm: true });
+    const lexer = new Lexer({ gfm: true, extensions: this.extensions });
     Object.assign(lexer.tokens.links, this.#links);
     try {
       const tokens = lexer.lex(source);
