@@ -6,7 +6,7 @@ import re
 
 from .events import PUBLIC_ID_PATTERN
 from .exceptions import NotFound
-from .models import Conversation, Generation
+from .models import Conversation, Generation, Message
 from .permissions import Requester, get_policy
 
 # Compiled by hand: it begins every request.
@@ -26,6 +26,15 @@ def find_generation(requester: Requester, public_id: str) -> Generation:
     """Return a generation of a conversation that the requester may read, with both rows at hand; raises NotFound."""
     generations = Generation.objects.select_related("conversation", "message")
     found = generations.filter(public_id=_checked(public_id)).first()
+    if found is None or not get_policy().can_read(requester, found.conversation):
+        raise NotFound
+    return found
+
+
+def find_message(requester: Requester, public_id: str) -> Message:
+    """Return a message of a conversation that the requester may read, with that row at hand; raises NotFound."""
+    messages = Message.objects.select_related("conversation").defer("text", "parts")
+    found = messages.filter(public_id=_checked(public_id)).first()
     if found is None or not get_policy().can_read(requester, found.conversation):
         raise NotFound
     return found

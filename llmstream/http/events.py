@@ -63,7 +63,8 @@ async def _answer(request: HttpRequest, start: Start | None, access: Access) -> 
     if _wants_json(request):
         return await _poll(request, start, access)
     if request.GET.get("ready"):
-        start = replace(start, preface=(({"type": READY}, None), *start.preface))
+        ready = {"type": READY, "heartbeat_ms": int(get_settings().heartbeat * 1_000)}
+        start = replace(start, preface=((ready, None), *start.preface))
     return await stream_response(request, start, access)
 
 

@@ -14,7 +14,7 @@ from ..answer import plain_text
 from ..events import MESSAGE_CREATED, STEER, STEER_ACCEPTED, TOOL_APPROVAL_RESPONSE
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction
-from ..models import Attachment, Conversation, Event, Generation, Message, ToolCall
+from ..models import Attachment, Conversation, Event, Feedback, Generation, Message, ToolCall
 
 #: The text of a message that was removed.
 TOMBSTONE = "[removed]"
@@ -31,6 +31,7 @@ def strip(log: LogTransaction) -> None:
     Message.objects.using(alias).filter(conversation=pk).update(parts=_PARTS, text=TOMBSTONE)
     Attachment.objects.using(alias).filter(conversation=pk).delete()
     ToolCall.objects.using(alias).filter(generation__conversation=pk).update(input=None, output=None)
+    Feedback.objects.using(alias).filter(message__conversation=pk).update(comment="")
     Generation.objects.using(alias).filter(conversation=pk).update(provider_response_id="", provider_cursor="")
     Conversation.objects.using(alias).filter(pk=pk).update(title="")
     move_epoch(log)

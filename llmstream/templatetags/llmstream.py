@@ -19,10 +19,12 @@ from django.urls import reverse
 
 from ..conf import get_settings
 from ..exceptions import NotAuthenticated, NotFound, PermissionDenied
+from ..feedbacks import with_feedback
 from ..lookup import find_conversation
 from ..models import Conversation
 from ..permissions import ConversationPolicy, Requester, get_policy
 from ..snapshot import state
+from ..texts import widget_texts
 from ..widget import messages_on_show
 
 register = template.Library()
@@ -30,8 +32,8 @@ register = template.Library()
 
 @register.inclusion_tag("llmstream/assets.html", takes_context=True)
 def llmstream_assets(context: Context) -> dict[str, Any]:
-    """Link the chat's stylesheet and module, once a page, with the page's nonce where it has one."""
-    return {"nonce": _nonce(context)}
+    """Link the chat's stylesheet and module, once a page, with the page's nonce and texts where it has such."""
+    return {"nonce": _nonce(context), "texts": widget_texts()}
 
 
 @register.inclusion_tag("llmstream/messages.html", takes_context=True)
@@ -59,7 +61,7 @@ def llmstream_chat(context: Context, conversation: Conversation | str, **attribu
 
 
 def _transcript(requester: Requester, conversation: Conversation) -> dict[str, Any]:
-    current = state(conversation)
+    current = with_feedback(state(conversation), requester, conversation)
     me = str(requester.user.pk) if requester.is_authenticated else ""
     return {"state": current, "messages": messages_on_show(current, me), "truncated": current["truncated"]}
 

@@ -54,6 +54,7 @@ function buildAll(tokens) {
 }
 
 function inline(tokens) {
+  tokens?.read?.();
   return (tokens ?? []).flatMap((token) => INLINES[token.type]?.(token) ?? [token.raw]);
 }
 
@@ -83,27 +84,69 @@ function codeBlock({ text, lang }) {
   const language = LANGUAGE.exec(lang ?? "")?.[0] ?? "";
   const bar = h("div", { class: "llm-code-bar" }, h("span", { class: "llm-language" }, language));
   bar.append(copyButton(() => code.textContent));
-  const pre = h("pre", { dir: "ltr", tabindex: "0", role: "group", "aria-label": language || WORDS.code }, code);
+  const attributes = { dir: "ltr", tabindex: "0", role: "group", "aria-label": language || WORDS.code };
+  const pre = h("pre", { ...attributes, "data-language": language || null }, code);
   return h("div", { class: "llm-code", part: "code" }, bar, pre);
 }
 
 function listBlock({ ordered, start, loose, items }) {
-  const list = h(ordered ? "ol" : "ul", { dir: "auto", start: ordered && start !== 1 ? start : null });
-  for (const item of items) {
-    const children = item.tokens.filter(isShown).flatMap((token) => {
-      if (token.type === "checkbox") return INLINES.checkbox(token);
-      return token.type === "text" && !loose ? inlineOf(token) : [build(token)];
-    });
-    list.append(h("li", { dir: "auto", class: item.task ? "llm-task" : null }, ...children));
-  }
-  return list;
+  const attributes = { dir: "auto", start: ordered && start !== 1 ? start : null };
+  return h(ordered ? "ol" : "ul", attributes, ...items.map((item) => listItem(item, loose)));
+}
+
+function listItem({ tokens, task }, loose) {
+  const children = tokens.filter(isShown).flatMap((token) => {
+    if (token.type === "checkbox") return INLINES.checkbox(token);
+    return token.type === "text" && !loose ? inlineOf(token) : [build(token)];
+  });
+  return h("li", { dir: "auto", class: task ? "llm-task" : null }, ...children);
+}
+
+function tableRow(cells, name) {
+  const cell = ({ align, tokens }) =>
+    h(name, { dir: "auto", "data-align": align, scope: name === "th" ? "col" : null }, ...inline(tokens));
+  return h("tr", {}, ...cells.map(cell));
 }
 
 function tableBlock({ header, rows }) {
-  const cell = (name) => (token) =>
-    h(name, { dir: "auto", "data-align": token.align, scope: name === "th" ? "col" : null }, ...inline(token.tokens));
-  const row = (name) => (cells) => h("tr", {}, ...cells.map(cell(name)));
-  const table = h("table", {}, h("thead", {}, row("th")(header)), h("tbody", {}, ...rows.map(row("td"))));
+  const body = h("tbody", {}, ...rows.map((cells) => tableRow(cells, "td")));
+  const table = h("table", {}, h("thead", {}, tableRow(header, "th")), body);
   const attributes = { class: "llm-table", part: "table", tabindex: "0", role: "group", "aria-label": WORDS.table };
   return h("div", attributes, table);
+}
+
+const CHANGES = {
+  code: (node, old, token) => {
+    if (token.lang !== old.lang || !old.text || !token.text.startsWith(old.text)) return false;
+    node.querySelector("code").firstChild.appendData(token.text.slice(old.text.length));
+    return true;
+  },
+  list: (node, old, token) => {
+    if (["ordered", "start", "loose"].some((name) => old[name] !== token[name])) return false;
+    const isSame = (one, other) => one.raw.trimEnd() === other.raw.trimEnd();
+    return changeAll(node, old.items, token.items, isSame, (item) => listItem(item, token.loose));
+  },
+  table: (node, old, token) => {
+    const isSame = (one, other) => one.every(({ text, align }, at) => text === other[at].text && align === other[at].align);
+    if (old.header.length !== token.header.length || !isSame(old.header, token.header)) return false;
+    return changeAll(node.querySelector("tbody"), old.rows, token.rows, isSame, (cells) => tableRow(cells, "td"));
+  },
+};
+
+/**
+ * Change a block's element in place, as far as it shows something else; returns whether that was possible. A reader may
+ * be selecting or scrolling in it.
+ * @param {HTMLElement} node @param {any} old what it shows @param {any} token of the same type
+ */
+export function change(node, old, token) {
+  return CHANGES[token.type]?.(node, old, token) ?? false;
+}
+
+function changeAll(parent, before, after, isSame, make) {
+  if (after.length < before.length) return false;
+  after.forEach((part, index) => {
+    if (index >= before.length) parent.append(make(part));
+    else if (!isSame(before[index], part)) parent.children[index].replaceWith(make(part));
+  });
+  return true;
 }

@@ -3,14 +3,14 @@
 import { plainText } from "../state.js";
 import { Composer } from "./composer.js";
 import { button, h, put } from "./dom.js";
-import { WORDS } from "./words.js";
+import { WORDS, _ } from "./words.js";
 
 const OWN = Object.freeze({
-  editMessage: "Edit your message",
-  cancel: "Cancel",
-  previousVersion: "Previous version",
-  nextVersion: "Next version",
-  version: (place, count) => `Version ${place} of ${count}`,
+  editMessage: _("Edit your message"),
+  cancel: _("Cancel"),
+  previousVersion: _("Previous version"),
+  nextVersion: _("Next version"),
+  version: (place, count) => _("Version {place} of {count}", { place, count }),
 });
 
 /** The way from one version of a message to the next: `‹ 2 / 3 ›`. */
