@@ -36,7 +36,7 @@ async def test_a_stream_that_is_asked_to_begins_with_ready(running: Engine) -> N
     call = Call(client, f"{start_of(generation)}&ready=1")
     await within(call())
     assert types(frames(call.body))[0] == "ready"
-    assert b'data: {"type":"ready"}\n\n' in call.body
+    assert b'data: {"type":"ready","heartbeat_ms":15000}\n\n' in call.body
 
 
 async def test_one_answer_can_be_polled(running: Engine) -> None:

@@ -25,6 +25,9 @@ ALLOWED = {
     "send": {"reader": 403, "writer": 201, "owner": 201},
     "stop": {"reader": 403, "writer": 200, "owner": 200},
     "retry": {"reader": 403, "writer": 201, "owner": 201},
+    "rate": {"reader": 200, "writer": 200, "owner": 200},
+    "unrate": {"reader": 204, "writer": 204, "owner": 204},
+    "ratings": {"reader": 200, "writer": 200, "owner": 200},
     "attach": {"reader": 403, "writer": 201, "owner": 201},
     "steer": {"reader": 403, "writer": 409, "owner": 409},
     "decide": {"reader": 403, "writer": 404, "owner": 404},
@@ -52,6 +55,12 @@ async def act(client: AsyncClient, action: str, found: Conversation, generation:
             return await client.get(conversation_path(found, "events/?after="), headers=JSON)
         case "send":
             return await client.post(conversation_path(found, "messages/"), {"content": "Hello"}, **typed)
+        case "rate" | "unrate":
+            answer = await run_db(lambda: found.messages.get(role="assistant").public_id)
+            path = f"{ROOT}messages/{answer}/feedback/"
+            return await (client.post(path, {"rating": "up"}, **typed) if action == "rate" else client.delete(path))
+        case "ratings":
+            return await client.get(conversation_path(found, "feedback/"))
         case "attach":
             return await upload(client, found)
         case "rename":

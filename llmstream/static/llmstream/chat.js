@@ -43,6 +43,7 @@ export class Chat extends HTMLElement {
       onDecide: (generation, call, decision) => this.#decide(() => this.room[decision](generation, call)),
       onEdit: ({ id, parts }, text) => this.#submit(text, parts.filter(({ type }) => type === "file"), id),
       onTurn: (message, step) => this.#turn(message, step),
+      onRender: () => this.#scroll.grown(),
       announce: (text) => this.#announce(text),
       warn: (text) => this.#warn(text),
     };

@@ -2,16 +2,23 @@
 
 const LET_GO_PX = 3;
 const CATCH_PX = 60;
+const QUIET_MS = 250;
 
 export class StickToEnd {
   #pinned = true;
   #bottom = 0;
+  /** Of the content and of the viewport when we last moved. */
+  #height = 0;
+  #room = 0;
   #before = 0;
+  /** Whether the next scroll event may be of our own making. */
+  #moved = false;
   #observer = new ResizeObserver(() => this.#follow());
+  #watching;
 
   /** @param {HTMLElement} viewport scrolls @param {HTMLElement} content grows @param {HTMLElement} button leads back */
   constructor(viewport, content, button) {
-    Object.assign(this, { viewport, button });
+    Object.assign(this, { viewport, content, button });
     viewport.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     viewport.addEventListener("wheel", (event) => this.#onWheel(event), { passive: true });
     button.addEventListener("click", () => this.pin());
@@ -22,6 +29,14 @@ export class StickToEnd {
   /** Go to the end and stay there. */
   pin() {
     this.#set(true);
+    this.#follow();
+  }
+
+  /** The content has grown in this frame. While it does in each, nobody else has to look: that would be a second pass. */
+  grown() {
+    clearTimeout(this.#watching);
+    this.#observer.unobserve(this.content);
+    this.#watching = setTimeout(() => this.#observer.observe(this.content), QUIET_MS);
     this.#follow();
   }
 
@@ -36,12 +51,19 @@ export class StickToEnd {
 
   #follow() {
     if (!this.#pinned) return this.#set(this.#distance <= 1);
-    this.viewport.scrollTop = this.viewport.scrollHeight;
+    const height = this.viewport.scrollHeight;
+    if (height === this.#height && this.viewport.clientHeight === this.#room) return;
+    this.viewport.scrollTop = height;
+    this.#height = height;
+    this.#room = this.viewport.clientHeight;
     this.#bottom = this.viewport.scrollTop;
+    this.#moved = true;
   }
 
   /** Our own scrolling and a browser's clamping end at the bottom; whatever else moves up is the reader. */
   #onScroll() {
+    // To look where we are would cost a layout.
+    if (this.#moved) return void (this.#moved = false);
     const top = this.viewport.scrollTop;
     if (this.#distance <= 1) {
       this.#bottom = top;
@@ -59,7 +81,8 @@ export class StickToEnd {
   }
 
   #set(pinned) {
+    if (pinned !== this.#pinned) this.#height = 0;
     this.#pinned = pinned;
-    this.button.hidden = pinned;
+    if (this.button.hidden !== pinned) this.button.hidden = pinned;
   }
 }

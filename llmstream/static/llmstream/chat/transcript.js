@@ -103,6 +103,7 @@ export class Transcript {
       view.show(message, { generation: generations.get(message.generation), isIdle, ...place, ...reader });
     });
     this.#keepFocus(held);
+    this.handlers.onRender();
   }
 
   /** What has had the focus may have gone; the focus must not fall out of the chat with it. */
