@@ -95,7 +95,7 @@ def test_the_state_is_that_of_the_tag_not_of_the_row_that_the_view_has(ann: User
     ask(chat, "Another one")
     html = render("{% llmstream_chat chat %}", ann, chat=stale)
     assert len(carried(html)["messages"]) == html.count("<article") == 4
-    assert "The answer is being written." in html
+    assert "An answer is being written." in html
 
 
 @pytest.mark.parametrize("tag", ["llmstream_chat", "llmstream_messages"])

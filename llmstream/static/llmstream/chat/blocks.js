@@ -1,6 +1,5 @@
 /** Markdown's tokens as elements. Nothing but what is listed here can come out, whatever a model writes. */
 
-import { decode } from "./entities.js";
 import { copyButton, h } from "./dom.js";
 import { WORDS } from "./words.js";
 
@@ -115,38 +114,51 @@ function tableBlock({ header, rows }) {
   return h("div", attributes, table);
 }
 
-const CHANGES = {
-  code: (node, old, token) => {
-    if (token.lang !== old.lang || !old.text || !token.text.startsWith(old.text)) return false;
-    node.querySelector("code").firstChild.appendData(token.text.slice(old.text.length));
-    return true;
-  },
-  list: (node, old, token) => {
-    if (["ordered", "start", "loose"].some((name) => old[name] !== token[name])) return false;
-    const isSame = (one, other) => one.raw.trimEnd() === other.raw.trimEnd();
-    return changeAll(node, old.items, token.items, isSame, (item) => listItem(item, token.loose));
-  },
-  table: (node, old, token) => {
-    const isSame = (one, other) => one.every(({ text, align }, at) => text === other[at].text && align === other[at].align);
-    if (old.header.length !== token.header.length || !isSame(old.header, token.header)) return false;
-    return changeAll(node.querySelector("tbody"), old.rows, token.rows, isSame, (cells) => tableRow(cells, "td"));
-  },
-};
-
 /**
  * Change a block's element in place, as far as it shows something else; returns whether that was possible. A reader may
  * be selecting or scrolling in it.
  * @param {HTMLElement} node @param {any} old what it shows @param {any} token of the same type
  */
 export function change(node, old, token) {
-  return CHANGES[token.type]?.(node, old, token) ?? false;
+  const isAlike = ["lang", "ordered", "start", "loose"].every((name) => old[name] === token[name]);
+  if (token.type === "code" && isAlike && old.text && token.text.startsWith(old.text)) {
+    node.querySelector("code").firstChild.appendData(token.text.slice(old.text.length));
+  } else if (token.type === "list" && isAlike && token.items.length >= old.items.length) {
+    token.items.forEach((item, index) => {
+      const before = old.items[index];
+      if (!before) node.append(listItem(item, token.loose));
+      else if (before.raw.trimEnd() !== item.raw.trimEnd()) node.children[index].replaceWith(listItem(item, token.loose));
+    });
+  } else {
+    return false;
+  }
+  return true;
 }
 
-function changeAll(parent, before, after, isSame, make) {
-  if (after.length < before.length) return false;
-  after.forEach((part, index) => {
-    if (index >= before.length) parent.append(make(part));
-    else if (!isSame(before[index], part)) parent.children[index].replaceWith(make(part));
+/** By name; the browser's own parser is out of reach: it makes HTML. */
+const NAMED = new Map(
+  Object.entries({
+    amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", ensp: "\u2002", emsp: "\u2003", thinsp: "\u2009",
+    zwj: "\u200d", zwnj: "\u200c", lrm: "\u200e", rlm: "\u200f", shy: "\u00ad", copy: "©", reg: "®", trade: "™",
+    hellip: "…", mdash: "—", ndash: "–", lsquo: "‘", rsquo: "’", sbquo: "‚", ldquo: "“", rdquo: "”", bdquo: "„",
+    laquo: "«", raquo: "»", bull: "•", middot: "·", sect: "§", para: "¶", deg: "°", micro: "µ", plusmn: "±",
+    times: "×", divide: "÷", minus: "−", le: "≤", ge: "≥", ne: "≠", asymp: "≈", infin: "∞", radic: "√", sum: "∑",
+    prod: "∏", int: "∫", part: "∂", nabla: "∇", isin: "∈", cap: "∩", cup: "∪", larr: "←", uarr: "↑", rarr: "→",
+    darr: "↓", harr: "↔", lArr: "⇐", rArr: "⇒", hArr: "⇔", euro: "€", pound: "£", yen: "¥", cent: "¢", frac12: "½",
+    frac14: "¼", frac34: "¾", sup1: "¹", sup2: "²", sup3: "³", alpha: "α", beta: "β", gamma: "γ", delta: "δ",
+    epsilon: "ε", theta: "θ", lambda: "λ", mu: "μ", pi: "π", sigma: "σ", phi: "φ", omega: "ω", Delta: "Δ",
+    Sigma: "Σ", Omega: "Ω", check: "✓", cross: "✗", star: "☆", hearts: "♥",
+  }),
+);
+const REFERENCE = /&(?:#(\d{1,7})|#x([\da-f]{1,6})|([a-z][a-z\d]*));/gi;
+
+/** The text with its character references replaced; unknown ones stay as they are. @param {string} text */
+function decode(text) {
+  if (!text.includes("&")) return text;
+  return text.replace(REFERENCE, (whole, decimal, hex, name) => {
+    if (name) return NAMED.get(name) ?? whole;
+    const code = decimal ? Number(decimal) : parseInt(hex, 16);
+    const isCharacter = code > 0 && code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff);
+    return isCharacter ? String.fromCodePoint(code) : "\ufffd";
   });
-  return true;
 }

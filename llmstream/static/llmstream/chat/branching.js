@@ -3,6 +3,7 @@
 import { plainText } from "../state.js";
 import { Composer } from "./composer.js";
 import { button, h, put } from "./dom.js";
+import { dress } from "./dress.js";
 import { WORDS, _ } from "./words.js";
 
 const OWN = Object.freeze({
@@ -30,6 +31,12 @@ export class Versions {
     this.place = h("span", { dir: "ltr" });
     const attributes = { class: "llm-versions", part: "versions", role: "group", hidden: true };
     this.node = h("span", attributes, this.previous, this.place, this.next);
+  }
+
+  /** Take the place behind another element. @param {HTMLElement} other */
+  follow(other) {
+    other.after(this.node);
+    dress(other, "branching.css");
   }
 
   /** Counts from 0 on. @param {number} index @param {number} count */
@@ -94,6 +101,7 @@ export function beginEdit(view) {
     view.edit.focus();
   };
   const editor = new Editor(plainText(view.message), { onSend, onCancel });
+  dress(body, "branching.css");
   body.hidden = footer.hidden = true;
   body.after(editor.node);
   editor.begin();

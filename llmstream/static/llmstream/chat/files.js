@@ -147,19 +147,18 @@ export class Tray {
   }
 }
 
-/** Show a file of a message: a link to it, with the picture if it is one. @param {HTMLElement} node @param {any} part */
-export function showFile(node, { url, name, content_type, size: bytes }) {
+/** A file of a message: a link to it, with the picture if it is one. As `createPart` of `parts.js`. @param {any} part */
+export function createView({ url, name, content_type, size: bytes }) {
   // A file that is not the site's own is not linked.
   const own = url && new URL(url, location.href).origin === location.origin;
   const attributes = { class: "llm-file", part: "file", href: own ? url : null, target: "_blank", rel: "noopener" };
-  const shown = h("a", attributes, h("bdi", {}, name));
+  const node = h("a", attributes, h("bdi", {}, name));
   if (own && PICTURE.test(content_type)) {
-    shown.prepend(h("img", { class: "llm-thumbnail", src: url, alt: "", loading: "lazy" }));
+    node.prepend(h("img", { class: "llm-thumbnail", src: url, alt: "", loading: "lazy" }));
   } else {
-    shown.append(h("span", { class: "llm-size" }, size(bytes)));
+    node.append(h("span", { class: "llm-size" }, size(bytes)));
   }
-  node.replaceChildren(shown);
-  dress(node, "files.css");
+  return { node, show: () => dress(node, "files.css") };
 }
 
 function size(bytes) {

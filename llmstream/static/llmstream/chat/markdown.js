@@ -73,12 +73,14 @@ export class Markdown {
       const old = this.#blocks[first + index];
       const isAlike = old?.token.type === token.type && old.links === links;
       if (isAlike && old.raw === raw) return;
+      let node;
       try {
         if (isAlike && change(old.node, old.token, token)) return void Object.assign(old, { token, raw });
+        node = build(token);
       } catch {
-        // As below.
+        // Nested too deeply.
+        node = build(plain(token.raw));
       }
-      const node = safely(token);
       if (old) old.node.replaceWith(node);
       else this.#container.append(node);
       this.#blocks[first + index] = { token, raw, links, node };
@@ -106,15 +108,6 @@ export class Markdown {
     const found = nodes.filter((node) => node.querySelector("[data-language]"));
     if (!found.length) return;
     import("./highlight.js").then(({ highlight }) => found.forEach(highlight), () => {});
-  }
-}
-
-function safely(token) {
-  try {
-    return build(token);
-  } catch {
-    // Nested too deeply.
-    return build(plain(token.raw));
   }
 }
 

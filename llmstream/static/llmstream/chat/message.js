@@ -77,7 +77,7 @@ export class MessageView {
   #showVersions({ branching, version, versions }) {
     if (!this.versions && branching && versions > 1) {
       this.versions = new branching.Versions(this.onTurn);
-      this.history.after(this.versions.node);
+      this.versions.follow(this.history);
     }
     this.versions?.show(version, versions);
   }

@@ -9,8 +9,8 @@ import { WORDS } from "./words.js";
  * @param {any} part @param {any} message @param {(call: string, decision: string) => void} onDecide
  */
 export function createPart(part, message, onDecide) {
-  if (["tool", "data", "steer"].includes(part.type)) return new LaterPart(part, onDecide);
-  if (part.type === "file") return new FilePart();
+  if (["tool", "data", "steer"].includes(part.type)) return new LaterPart(import("./tool.js"), part, onDecide);
+  if (part.type === "file") return new LaterPart(import("./files.js"), part);
   if (part.type === "reasoning") return new ReasoningPart();
   return message.role === "assistant" ? new MarkdownPart(part.type) : new PlainPart(part.type);
 }
@@ -48,28 +48,19 @@ class ReasoningPart extends MarkdownPart {
   }
 }
 
-class FilePart {
-  node = h("p", { class: "llm-part" });
-
-  show(part) {
-    if (this.node.textContent) return;
-    put(this.node, part.name);
-    import("./files.js").then(({ showFile }) => showFile(this.node, part), () => {});
-  }
-}
-
 class LaterPart {
   node = h("div", { class: "llm-part" });
   #latest = [];
   #view = null;
 
-  constructor(part, onDecide) {
+  /** Should it not come, the rest of the message is there all the same. */
+  constructor(module, part, onDecide) {
     const onLoad = ({ createView }) => {
       this.#view = createView(part, onDecide);
-      this.#view.show(...this.#latest);
       this.node.append(this.#view.node);
+      this.#view.show(...this.#latest);
     };
-    import("./tool.js").then(onLoad, () => {});
+    module.then(onLoad, () => {});
   }
 
   show(...latest) {

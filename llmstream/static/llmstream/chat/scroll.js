@@ -7,9 +7,6 @@ const QUIET_MS = 250;
 export class StickToEnd {
   #pinned = true;
   #bottom = 0;
-  /** Of the content and of the viewport when we last moved. */
-  #height = 0;
-  #room = 0;
   #before = 0;
   /** Whether the next scroll event may be of our own making. */
   #moved = false;
@@ -29,6 +26,7 @@ export class StickToEnd {
   /** Go to the end and stay there. */
   pin() {
     this.#set(true);
+    this.#bottom = 0;
     this.#follow();
   }
 
@@ -50,14 +48,14 @@ export class StickToEnd {
   }
 
   #follow() {
-    if (!this.#pinned) return this.#set(this.#distance <= 1);
-    const height = this.viewport.scrollHeight;
-    if (height === this.#height && this.viewport.clientHeight === this.#room) return;
-    this.viewport.scrollTop = height;
-    this.#height = height;
-    this.#room = this.viewport.clientHeight;
+    const distance = this.#distance;
+    if (!this.#pinned) return this.#set(distance <= 1);
+    const { scrollTop: top } = this.viewport;
+    // Somebody else has scrolled up; where the content has become shorter, we are at its end all the same.
+    if (distance > 1 && top <= this.#bottom - LET_GO_PX) return this.#set(false);
+    if (distance > 0) this.viewport.scrollTop = this.viewport.scrollHeight;
     this.#bottom = this.viewport.scrollTop;
-    this.#moved = true;
+    this.#moved ||= this.#bottom !== top;
   }
 
   /** Our own scrolling and a browser's clamping end at the bottom; whatever else moves up is the reader. */
@@ -81,7 +79,6 @@ export class StickToEnd {
   }
 
   #set(pinned) {
-    if (pinned !== this.#pinned) this.#height = 0;
     this.#pinned = pinned;
     if (this.button.hidden !== pinned) this.button.hidden = pinned;
   }

@@ -1,6 +1,7 @@
 /** Tool calls with their approval, data, steering messages. Loaded when there are any. */
 
 import { button, h, put } from "./dom.js";
+import { dress } from "./dress.js";
 import { WORDS, _ } from "./words.js";
 
 const OWN = Object.freeze({
@@ -63,6 +64,7 @@ class ToolPart {
   }
 
   show(part, message, canDecide) {
+    if (this.node.isConnected) dress(this.node, "tool.css");
     this.part = part;
     const state = toolState(part, message.status !== "running");
     put(this.name, part.tool);
