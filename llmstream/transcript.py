@@ -60,7 +60,9 @@ def read_turns(conversation: Conversation, *, before: int | None = None, limit: 
     messages = Message.objects.using(database_alias()).filter(conversation=conversation)
     if before is not None:
         messages = messages.filter(first_seq__lt=before)
-    found = messages.select_related("author").prefetch_related(Prefetch("generations", generations), Prefetch("feedback", feedback))
+    found = messages.select_related("author").prefetch_related(
+        Prefetch("generations", generations), Prefetch("feedback", feedback)
+    )
     return [_turn(message) for message in reversed(found.order_by("-first_seq")[:limit])]
 
 

@@ -25,9 +25,9 @@ from llmstream.texts import CONTEXT, english_texts
 PACKAGE = Path(__file__).resolve().parent.parent / "llmstream"
 LOCALES = PACKAGE / "locale"
 KEYWORDS = {
-    **{name: None for name in ("_", "_t", "gettext", "gettext_lazy", "gettext_noop")},
-    **{name: (1, 2) for name in ("ngettext", "ngettext_lazy")},
-    **{name: ((1, "c"), 2) for name in ("pgettext", "pgettext_lazy")},
+    **dict.fromkeys(("_", "_t", "gettext", "gettext_lazy", "gettext_noop")),
+    **dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2)),
+    **dict.fromkeys(("pgettext", "pgettext_lazy"), ((1, "c"), 2)),
 }
 #: What django's templatize makes of what is no text.
 _NOISE = re.compile(r"^[ \t]+", re.MULTILINE)

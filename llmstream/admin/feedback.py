@@ -72,7 +72,9 @@ class FeedbackAdmin(ReadOnlyAdmin):
         """Record that the comment is shown."""
         found = self.get_object(request, object_id)
         if found and may_read(request) and self.has_view_permission(request, found):
-            log_read(request, [found.message.conversation], _t("Read feedback on message %s.") % found.message.public_id)
+            log_read(
+                request, [found.message.conversation], _t("Read feedback on message %s.") % found.message.public_id
+            )
         return super().change_view(request, object_id, form_url, extra_context)
 
     @admin.display(description=_("message"))

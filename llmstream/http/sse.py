@@ -20,6 +20,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+
 def encode_row(row: Row, event_id: str) -> bytes:
     """Frame a stored event."""
     return b"event: %b\ndata: %b\nid: %b\n\n" % (row.type.encode(), row.data, event_id.encode())

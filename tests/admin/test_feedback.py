@@ -39,7 +39,11 @@ def test_lists_are_filtered_by_it(rated: Sent) -> None:
 
 def test_its_words_are_content(rated: Sent) -> None:
     row = Feedback.objects.get()
-    pages = f"{ADMIN}feedback/", f"{ADMIN}feedback/{row.pk}/change/", f"{ADMIN}conversation/{rated.conversation.pk}/change/"
+    pages = (
+        f"{ADMIN}feedback/",
+        f"{ADMIN}feedback/{row.pk}/change/",
+        f"{ADMIN}conversation/{rated.conversation.pk}/change/",
+    )
     viewer = signed_in(*VIEW, "view_feedback")
     assert ["zebra" in body(viewer.get(page)) for page in pages] == [False, False, False]
     assert readings() == []

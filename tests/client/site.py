@@ -26,6 +26,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "connect-src 'self'",
+        "style-src 'self'",
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )

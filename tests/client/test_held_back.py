@@ -37,9 +37,7 @@ def asked(site: Site, page: ClientPage) -> Request:
     return request
 
 
-def test_what_the_server_has_said_and_does_not_arrive_is_polled(
-    site: Site, page: ClientPage, stream: Request
-) -> None:
+def test_what_the_server_has_said_and_does_not_arrive_is_polled(site: Site, page: ClientPage, stream: Request) -> None:
     asked(site, page).answer(200, news(5))
     page.run_until(lambda: not site.untouched)
     stream.wait_gone()

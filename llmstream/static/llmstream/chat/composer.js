@@ -90,7 +90,7 @@ export class Composer {
 }
 
 /** What somebody has typed and not sent, kept in the browser for a week. */
-class Draft {
+export class Draft {
   #timer = 0;
   /** @type {string | null} */
   #typed = null;

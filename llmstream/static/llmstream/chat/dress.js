@@ -2,9 +2,11 @@
 
 import { h } from "./dom.js";
 
-/** Load a stylesheet of this folder into the chat that a node is in, once. @param {Node} node @param {string} file */
+/** Load a stylesheet of this folder into the chat or page that a node is in, once. @param {Node} node @param {string} file */
 export function dress(node, file) {
-  const root = /** @type {ShadowRoot} */ (node.getRootNode());
+  if (!node.isConnected) return;
+  const found = /** @type {any} */ (node.getRootNode());
+  const root = found.head ?? found;
   if (root.querySelector(`link[data-for="${file}"]`)) return;
   const known = /** @type {HTMLLinkElement | null} */ (document.querySelector("link[data-llmstream]"));
   const link = /** @type {HTMLLinkElement} */ (h("link", { rel: "stylesheet", "data-for": file }));

@@ -27,17 +27,18 @@ export async function highlight(node) {
     const name = code.parentElement.dataset.language.toLowerCase();
     const language = NAMES[name] ?? name;
     const text = code.textContent;
-    if (shown.has(code) || !LANGUAGES.has(language) || text.length > LONGEST) continue;
+    if (!code.isConnected || shown.has(code) || !LANGUAGES.has(language) || text.length > LONGEST) continue;
     dress(code, "highlight.css");
     shown.set(code, new Map());
     await idle();
-    await colour(code, text, language);
+    if (code.textContent === text) await colour(code, text, language);
   }
   forget();
 }
 
 async function colour(code, text, language) {
-  const ranges = shown.get(code);
+  const ranges = new Map();
+  shown.set(code, ranges);
   let at = 0;
   const onToken = (piece, kind) => {
     if (kind && piece.trim()) {
@@ -51,6 +52,8 @@ async function colour(code, text, language) {
   const steps = tokenizer(text, language, onToken);
   let step = steps.next();
   while (!step.done) step = steps.next(await load(step.value));
+  // Meanwhile it may have gone.
+  if (shown.get(code) !== ranges) return;
   for (const [kind, found] of ranges) {
     const name = `llm-${kind}`;
     if (!CSS.highlights.has(name)) CSS.highlights.set(name, new Highlight());

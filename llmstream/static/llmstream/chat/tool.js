@@ -64,7 +64,7 @@ class ToolPart {
   }
 
   show(part, message, canDecide) {
-    if (this.node.isConnected) dress(this.node, "tool.css");
+    dress(this.node, "tool.css");
     this.part = part;
     const state = toolState(part, message.status !== "running");
     put(this.name, part.tool);
