@@ -1,10 +1,10 @@
 """What a streamed answer costs the browser's main thread: ``python -m benchmarks.widget``.
 
 A text of 21 kB, as models write it, arrives in 64 characters a frame and is shown by turns: by ``<llm-chat>`` with its
-client, from the frames of a socket on; in the usual way, as the HTML that marked makes of the whole text so far, through
-DOMPurify into ``innerHTML``; as plain text; and not at all, which is what the frames themselves cost. Each run has a
+client, from the frames of a socket on; in the usual way, as the HTML that marked makes of the whole text so far,
+through DOMPurify into ``innerHTML``; as plain text; and not at all, which is what the frames themselves cost. Each run has a
 page of its own in one Chromium. Tasks are all that the main thread did from the first piece to half a second after the
-last, as the browser's own trace tells; script, style and layout are parts of it. The worst frame is the longest task.
+last, in CPU time as the browser tells it; script, style and layout are parts of it. The worst frame is the longest task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stream that something on the way begins to hold back in its middle: noticed, and left, without a word to the page."""
+"""A stream that something on the way begins to hold back in its middle: noticed, and left without a word."""
 
 from __future__ import annotations
 

@@ -45,6 +45,17 @@ def shared(role: str) -> tuple[Conversation, str]:
     return sent.conversation, sent.generation.public_id
 
 
+async def act_on_feedback(client: AsyncClient, action: str, found: Conversation) -> Any:
+    """Rate an answer, withdraw that, or list what one thinks."""
+    if action == "ratings":
+        return await client.get(conversation_path(found, "feedback/"))
+    answer = await run_db(lambda: found.messages.get(role="assistant").public_id)
+    path = f"{ROOT}messages/{answer}/feedback/"
+    if action == "unrate":
+        return await client.delete(path)
+    return await client.post(path, {"rating": "up"}, content_type="application/json")
+
+
 async def act(client: AsyncClient, action: str, found: Conversation, generation: str) -> Any:
     """Do something over HTTP."""
     typed: Any = {"content_type": "application/json"}
@@ -55,12 +66,8 @@ async def act(client: AsyncClient, action: str, found: Conversation, generation:
             return await client.get(conversation_path(found, "events/?after="), headers=JSON)
         case "send":
             return await client.post(conversation_path(found, "messages/"), {"content": "Hello"}, **typed)
-        case "rate" | "unrate":
-            answer = await run_db(lambda: found.messages.get(role="assistant").public_id)
-            path = f"{ROOT}messages/{answer}/feedback/"
-            return await (client.post(path, {"rating": "up"}, **typed) if action == "rate" else client.delete(path))
-        case "ratings":
-            return await client.get(conversation_path(found, "feedback/"))
+        case "rate" | "unrate" | "ratings":
+            return await act_on_feedback(client, action, found)
         case "attach":
             return await upload(client, found)
         case "rename":
