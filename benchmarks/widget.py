@@ -2,9 +2,10 @@
 
 A text of 21 kB, as models write it, arrives in 64 characters a frame and is shown by turns: by ``<llm-chat>`` with its
 client, from the frames of a socket on; in the usual way, as the HTML that marked makes of the whole text so far,
-through DOMPurify into ``innerHTML``; as plain text; and not at all, which is what the frames themselves cost. Each run has a
-page of its own in one Chromium. Tasks are all that the main thread did from the first piece to half a second after the
-last, in CPU time as the browser tells it; script, style and layout are parts of it. The worst frame is the longest task.
+through DOMPurify into ``innerHTML``; as plain text; and not at all, which is what the frames themselves cost. Each run
+has a page of its own in one Chromium. Tasks are all that the main thread did from the first piece to half a second
+after the last, in CPU time as the browser tells it; script, style and layout are parts of it. The worst frame is the
+longest task.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ function thumb() {
     for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
     return node;
   };
-  const icon = make("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" });
+  const icon = make("svg", { width: "16", height: "16", viewBox: "0 0 16 16", "aria-hidden": "true" });
   icon.append(make("path", { d: THUMB }));
   return icon;
 }

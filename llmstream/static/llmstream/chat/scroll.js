@@ -8,8 +8,6 @@ export class StickToEnd {
   #pinned = true;
   #bottom = 0;
   #before = 0;
-  /** Whether the next scroll event may be of our own making. */
-  #moved = false;
   #observer = new ResizeObserver(() => this.#follow());
   #watching;
 
@@ -26,7 +24,6 @@ export class StickToEnd {
   /** Go to the end and stay there. */
   pin() {
     this.#set(true);
-    this.#bottom = 0;
     this.#follow();
   }
 
@@ -48,20 +45,13 @@ export class StickToEnd {
   }
 
   #follow() {
-    const distance = this.#distance;
-    if (!this.#pinned) return this.#set(distance <= 1);
-    const { scrollTop: top } = this.viewport;
-    // Somebody else has scrolled up; where the content has become shorter, we are at its end all the same.
-    if (distance > 1 && top <= this.#bottom - LET_GO_PX) return this.#set(false);
-    if (distance > 0) this.viewport.scrollTop = this.viewport.scrollHeight;
+    if (!this.#pinned) return this.#set(this.#distance <= 1);
+    this.viewport.scrollTop = this.viewport.scrollHeight;
     this.#bottom = this.viewport.scrollTop;
-    this.#moved ||= this.#bottom !== top;
   }
 
   /** Our own scrolling and a browser's clamping end at the bottom; whatever else moves up is the reader. */
   #onScroll() {
-    // To look where we are would cost a layout.
-    if (this.#moved) return void (this.#moved = false);
     const top = this.viewport.scrollTop;
     if (this.#distance <= 1) {
       this.#bottom = top;
