@@ -135,7 +135,7 @@ def _worst(events: Sequence[dict[str, Any]]) -> float:
     marks = {event["name"]: event for event in events if event["name"] in ("bench-begin", "bench-end")}
     begin, end = marks["bench-begin"], marks["bench-end"]
     return max(
-        event.get("tdur", 0) / 1_000
+        float(event.get("tdur", 0)) / 1_000
         for event in events
         if (event["pid"], event["tid"]) == (begin["pid"], begin["tid"]) and begin["ts"] <= event["ts"] <= end["ts"]
     )

@@ -31,7 +31,7 @@ def test_the_widget_in_every_state(new_widget: NewWidget) -> None:
     widget.send("Another one")
     expect(widget.chat.get_by_role("alert")).to_be_visible()
     for scheme in ("dark", "light"):
-        widget.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        widget.page.emulate_media(color_scheme=scheme)
         check(widget.page, f"an error, {scheme}")
 
 
@@ -52,7 +52,7 @@ def test_an_answer_as_it_is_written_and_rated(new_widget: NewWidget, language: s
     widget.answer.get_by_role("button", name=good).click()
     expect(widget.answer.locator(".llm-comment input")).to_be_visible()
     for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         check(page, f"rated, {scheme}")
 
 

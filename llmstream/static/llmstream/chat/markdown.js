@@ -98,7 +98,6 @@ export class Markdown {
     const before = this.#frozen.blocks;
     this.#frozen.length += raw.length;
     this.#frozen.blocks += done.filter(isShown).length;
-    for (const { node } of this.#blocks.slice(before, this.#frozen.blocks)) node.classList.add("llm-done");
     this.#colour(before, this.#frozen.blocks);
   }
 
