@@ -82,6 +82,7 @@ def main() -> None:
     wanted = collected()
     for path in catalogs():
         catalog = read(path)
+        wanted.creation_date = catalog.creation_date
         catalog.update(wanted, no_fuzzy_matching=True)
         catalog.obsolete.clear()
         with path.open("wb") as file:
