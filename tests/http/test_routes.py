@@ -32,6 +32,8 @@ SERVED: dict[str, dict[str, bytes]] = {
     "attachments": {"POST": FORM},
     "attachment": {"GET": b"", "DELETE": b""},
     "members": {"GET": b"", "POST": b'{"user": "dave"}'},
+    "feedback": {"GET"},
+    "message-feedback": {"POST", "DELETE"},
     "member": {"PATCH": b'{"role": "reader"}', "DELETE": b""},
     "conversation-events": {"GET": b""},
     "generation-events": {"GET": b""},
