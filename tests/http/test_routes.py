@@ -32,8 +32,8 @@ SERVED: dict[str, dict[str, bytes]] = {
     "attachments": {"POST": FORM},
     "attachment": {"GET": b"", "DELETE": b""},
     "members": {"GET": b"", "POST": b'{"user": "dave"}'},
-    "feedback": {"GET"},
-    "message-feedback": {"POST", "DELETE"},
+    "feedback": {"GET": b""},
+    "message-feedback": {"POST": b'{"rating": "up"}', "DELETE": b""},
     "member": {"PATCH": b'{"role": "reader"}', "DELETE": b""},
     "conversation-events": {"GET": b""},
     "generation-events": {"GET": b""},
@@ -44,7 +44,13 @@ SERVED: dict[str, dict[str, bytes]] = {
 }
 #: What the owner gets where it is no success. A second prompt and a retry meet the running generation, of which only
 #: who is let in gets to know.
-EXPECTED = {"messages": (409,), "generation-retry": (409,), "tool-call": (404,), "attachments": (415,)}
+EXPECTED = {
+    "messages": (409,),
+    "generation-retry": (409,),
+    "tool-call": (404,),
+    "attachments": (415,),
+    "message-feedback": (404,),
+}
 #: The key of a member of the conversation in question.
 MEMBER = "4711"
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
@@ -73,6 +79,7 @@ def address(route: URLPattern, conversation: str, generation: str) -> str:
         "call": "x",
         "user": MEMBER,
         "attachment": generation,
+        "message": generation,
     }
     return reverse(f"llmstream:{route.name}", kwargs={name: known[name] for name in route.pattern.converters})
 
