@@ -16,6 +16,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from .attachment import attachment_storage, random_path
 from .conf import get_settings
@@ -56,12 +57,12 @@ def begin_upload(requester: Requester, conversation: str, file: UploadedFile[Any
         raise InvalidRequest("Send one file that is not empty, in the field file of a form.")
     content_type = claimed_type(file.content_type or "", name := file.name or "")
     if not is_accepted(content_type, settings.attachable):
-        raise UnsupportedMediaType("Files of this kind cannot be attached.")
+        raise UnsupportedMediaType(_("Files of this kind cannot be attached."))
     if file.size > settings.max_attachment_bytes:
-        raise TooLarge(f"An attachment may have at most {settings.max_attachment_bytes} bytes.")
+        raise TooLarge(_("An attachment may have at most %d bytes.") % settings.max_attachment_bytes)
     with locked(found.pk) as log:
         if _own(requester).filter(message=None).count() >= settings.max_unsent_attachments:
-            raise LimitExceeded("You have as many attachments that were not sent as one may have.")
+            raise LimitExceeded(_("You have as many attachments that were not sent as one may have."))
         return Attachment.objects.using(database_alias()).create(
             conversation=log.conversation,
             uploader=requester.user_or_none,
@@ -77,7 +78,7 @@ def store_upload(row: Attachment, file: UploadedFile[Any]) -> None:
     file.seek(0)
     found = actual_type(row.content_type, file.chunks())
     if found is None or not is_accepted(found, get_settings().attachable):
-        raise UnsupportedMediaType("The file is not what its type says.")
+        raise UnsupportedMediaType(_("The file is not what its type says."))
     file.seek(0)
     row.file.name = attachment_storage().save(row.file.name, file)
     row.content_type, row.size = found, file.size or 0

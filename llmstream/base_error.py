@@ -7,6 +7,8 @@ from functools import cache
 from inspect import getdoc
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext
+
 
 class LLMStreamError(Exception):
     """Something went wrong."""
@@ -15,12 +17,17 @@ class LLMStreamError(Exception):
     status: ClassVar[int] = 500
     temporary: ClassVar[bool] = False
 
-    def __init__(self, message: str = "", *, retry_after_ms: int | None = None, **extra: Any) -> None:
-        self.message = message or _text(type(self))
+    def __init__(self, message: Any = "", *, retry_after_ms: int | None = None, **extra: Any) -> None:
+        self._message = message
         self.retry_after_ms = retry_after_ms
         #: Top-level members that go beside ``error`` in the envelope, such as the running generation of a 409.
         self.extra = extra
-        super().__init__(self.message)
+        super().__init__(message or text_of(type(self)))
+
+    @property
+    def message(self) -> str:
+        """What people are told, in the language that is active when it is read."""
+        return str(self._message) or gettext(text_of(type(self)))
 
     def envelope(self) -> dict[str, Any]:
         """The wire form, the same on REST, SSE and WebSocket; ``message`` holds no internals."""
@@ -37,8 +44,13 @@ class LLMStreamError(Exception):
 
 
 def message_of(code: str) -> str:
-    """Return the text that goes with a stable code; the general one for a code that is unknown here."""
-    return _messages().get(code, _text(LLMStreamError))
+    """Return the text that goes with a stable code, in the active language; the general one for an unknown code."""
+    return gettext(_messages().get(code, text_of(LLMStreamError)))
+
+
+def messages() -> frozenset[str]:
+    """Return the texts of all errors, in English."""
+    return frozenset(_messages().values())
 
 
 def codes_of(error: type[LLMStreamError]) -> frozenset[str]:
@@ -48,7 +60,7 @@ def codes_of(error: type[LLMStreamError]) -> frozenset[str]:
 
 @cache
 def _messages() -> dict[str, str]:
-    return {error.code: _text(error) for error in _family(LLMStreamError)}
+    return {error.code: text_of(error) for error in _family(LLMStreamError)}
 
 
 def _family(error: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
@@ -57,5 +69,6 @@ def _family(error: type[LLMStreamError]) -> Iterator[type[LLMStreamError]]:
         yield from _family(child)
 
 
-def _text(error: type[LLMStreamError]) -> str:
+def text_of(error: type[LLMStreamError]) -> str:
+    """Return what an error class says by itself, in English."""
     return (getdoc(error) or error.code).splitlines()[0]

@@ -21,6 +21,7 @@ WireEvent: TypeAlias = dict[str, Any]
 SNAPSHOT: Final = "snapshot"
 RESET: Final = "reset"
 READY: Final = "ready"
+HEARTBEAT: Final = "heartbeat"
 ROTATE: Final = "rotate"
 ERROR: Final = "error"
 

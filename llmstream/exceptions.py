@@ -21,6 +21,7 @@ from __future__ import annotations
 from .base_error import LLMStreamError as LLMStreamError
 from .base_error import codes_of as codes_of
 from .base_error import message_of as message_of
+from .base_error import messages as messages
 from .provider_errors import ProviderContextExceeded as ProviderContextExceeded
 from .provider_errors import ProviderError as ProviderError
 from .provider_errors import ProviderMalformed as ProviderMalformed

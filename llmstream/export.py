@@ -11,14 +11,14 @@ from typing import Final, NamedTuple
 import orjson
 
 from .log.rows import database_alias
-from .models import Conversation
+from .models import Conversation, Feedback
 from .transcript import Turn, chosen_branch, read_turns
 
 _CONVERSATIONS_PER_QUERY = 50
 _MESSAGES = 10_000
 #: A spreadsheet takes a cell that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_COLUMNS = ("conversation", "title", "message", "parent", "role", "status", "author", "created_at", "text")
+_COLUMNS = ("conversation", "title", "message", "parent", "role", "status", "author", "created_at", "text", "feedback")
 
 
 class Format(NamedTuple):
@@ -48,7 +48,13 @@ def _jsonl(conversation: Conversation, turns: Sequence[Turn]) -> str:
         for turn in chosen_branch(conversation, turns)
         if turn.written
     ]
-    line = {"messages": branch, "metadata": {"conversation": conversation.public_id}}
+    ratings = [
+        {"message": turn.message.public_id, "rating": row.rating, "comment": row.comment}
+        for turn in turns
+        for row in turn.message.feedback.all()
+    ]
+    told = {"feedback": ratings} if ratings else {}
+    line = {"messages": branch, "metadata": {"conversation": conversation.public_id, **told}}
     return orjson.dumps(line).decode() + "\n" if branch else ""
 
 
@@ -62,6 +68,7 @@ def _csv(conversation: Conversation, turns: Sequence[Turn]) -> str:
             *(conversation.public_id, conversation.title, message.public_id),
             known.get(message.parent_id, "") if message.parent_id else "",
             *(message.role, message.status, message.author or "", message.created_at.isoformat(), turn.written),
+            "; ".join(_rated(row) for row in message.feedback.all()),
         )
         write([_cell(str(cell)) for cell in cells])
     return buffer.getvalue()
@@ -74,7 +81,12 @@ def _markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
         name = turn.message.get_role_display().capitalize()
         state = "" if turn.message.status == turn.message.Status.COMPLETED else f", {turn.message.get_status_display()}"
         sections.append(f"## {name}, {turn.message.created_at:%Y-%m-%d %H:%M:%S}{state}\n\n{turn.written}\n")
+        sections += [f"> {_rated(row)}\n" for row in turn.message.feedback.all()]
     return "\n".join(sections) + "\n"
+
+
+def _rated(row: Feedback) -> str:
+    return ": ".join(filter(None, (row.rating, " ".join(row.comment.split()))))
 
 
 def _cell(text: str) -> str:

@@ -32,7 +32,7 @@ def find_generation(requester: Requester, public_id: str) -> Generation:
 
 
 def find_message(requester: Requester, public_id: str) -> Message:
-    """Return a message of a conversation that the requester may read, with both rows at hand; raises NotFound."""
+    """Return a message of a conversation that the requester may read, with that row at hand; raises NotFound."""
     found = Message.objects.select_related("conversation").filter(public_id=_checked(public_id)).first()
     if found is None or not get_policy().can_read(requester, found.conversation):
         raise NotFound

@@ -17,6 +17,7 @@ from .accounting import Turnstile as Turnstile
 from .accounting import UsageRecord as UsageRecord
 from .attachment import Attachment as Attachment
 from .events import PUBLIC_ID_LENGTH, EventId, WireDecoder, new_public_id
+from .feedback import Feedback as Feedback
 from .holds import cascade_unless_held
 from .left_response import LeftResponse as LeftResponse
 from .membership import Membership as Membership

@@ -119,6 +119,9 @@ class ConversationPolicy:
         """Raise PermissionDenied unless the requester may approve and deny tool calls: by default whoever may write."""
         self.check_write(requester, conversation)
 
+    def check_feedback(self, requester: Requester, conversation: Conversation) -> None:
+        """Raise PermissionDenied unless the requester may rate the answers that they may read: by default everybody."""
+
     def check_manage(self, requester: Requester, conversation: Conversation) -> None:
         """Raise PermissionDenied unless the requester may rename and delete a conversation visible to them."""
         self._check_role(requester, conversation, {Membership.Role.OWNER})

@@ -14,7 +14,7 @@ from .attachments import FILE
 from .branches import on_show
 from .log.reading import read_rows
 from .log.rows import database_alias
-from .models import Conversation, Generation, Message
+from .models import Conversation, Feedback, Generation, Message
 
 Parts = list[dict[str, Any]]
 
@@ -56,10 +56,13 @@ Item = Turn | BranchStart | BranchEnd
 def read_turns(conversation: Conversation, *, before: int | None = None, limit: int) -> list[Turn]:
     """Return the newest turns, or those before a ``first_seq``, oldest first; running ones with their text so far."""
     generations = Generation.objects.using(database_alias()).prefetch_related("usage_records").order_by("pk")
+    feedback = Feedback.objects.using(database_alias()).select_related("user").order_by("pk")
     messages = Message.objects.using(database_alias()).filter(conversation=conversation)
     if before is not None:
         messages = messages.filter(first_seq__lt=before)
-    found = messages.select_related("author").prefetch_related(Prefetch("generations", generations))
+    found = messages.select_related("author").prefetch_related(
+        Prefetch("generations", generations), Prefetch("feedback", feedback)
+    )
     return [_turn(message) for message in reversed(found.order_by("-first_seq")[:limit])]
 
 

@@ -7,6 +7,7 @@ from django.urls import path
 from .http.attachments import AttachmentDetail, AttachmentList
 from .http.conversations import ConversationDetail, ConversationList
 from .http.events import ConversationEvents, GenerationEvents
+from .http.feedback import FeedbackDetail, FeedbackList
 from .http.formulas import Formulas
 from .http.generations import Retry, Steer, Stop, ToolCall
 from .http.members import MemberDetail, MemberList
@@ -26,6 +27,8 @@ urlpatterns = [
     path("conversations/<str:conversation>/members/", MemberList.as_view(), name="members"),
     path("conversations/<str:conversation>/members/<str:user>/", MemberDetail.as_view(), name="member"),
     path("conversations/<str:conversation>/events/", ConversationEvents.as_view(), name="conversation-events"),
+    path("conversations/<str:conversation>/feedback/", FeedbackList.as_view(), name="feedback"),
+    path("messages/<str:message>/feedback/", FeedbackDetail.as_view(), name="message-feedback"),
     path("generations/<str:generation>/events/", GenerationEvents.as_view(), name="generation-events"),
     path("generations/<str:generation>/stop/", Stop.as_view(), name="generation-stop"),
     path("generations/<str:generation>/steer/", Steer.as_view(), name="generation-steer"),

@@ -15,12 +15,13 @@ from .branches import path_to
 from .file_types import INLINE
 from .markup import Kept
 from .models import Generation, Message
+from .texts import translated
 
 _ENDINGS = {
     Message.Status.STOPPED: "Stopped.",
     Message.Status.FAILED: "The answer failed.",
     Message.Status.INTERRUPTED: "The answer was interrupted.",
-    Message.Status.RUNNING: "The answer is being written.",
+    Message.Status.RUNNING: "An answer is being written.",
 }
 
 
@@ -62,11 +63,12 @@ def _shown(
 ) -> dict[str, Any]:
     author = message["author"]
     is_mine = message["role"] == Message.Role.USER and (author is None or author["id"] == me)
-    name = "Assistant" if message["role"] == Message.Role.ASSISTANT else (author or {}).get("name", message["role"])
+    is_answer = message["role"] == Message.Role.ASSISTANT
+    name = translated("Assistant") if is_answer else (author or {}).get("name", message["role"])
     return {
         **message,
         "mine": "true" if is_mine else "false",
-        "name": "You" if is_mine else name,
+        "name": translated("You") if is_mine else name,
         "note": _note(message, generation),
         "notes": list(_notes(message, generation, versions)),
     }
@@ -74,16 +76,17 @@ def _shown(
 
 def _notes(message: dict[str, Any], generation: dict[str, Any] | None, versions: Sequence[str]) -> Iterator[str]:
     if len(versions) > 1:
-        yield f"Version {versions.index(message['id']) + 1} of {len(versions)}"
+        place = versions.index(message["id"]) + 1
+        yield translated("Version {place} of {count}").format(place=place, count=len(versions))
     if generation and generation["left_out"]:
-        yield f"Turns left out of the history: {generation['left_out']}"
+        yield translated("Turns left out of the history: {turns}").format(turns=generation["left_out"])
 
 
 def _note(message: dict[str, Any], generation: dict[str, Any] | None) -> str:
     if generation and generation["status"] == Generation.Status.QUEUED:
-        return "Waiting for its turn"
+        return translated("Waiting for its turn")
     error = generation["error"] if generation else None
-    return error["message"] if error else str(_ENDINGS.get(message["status"], ""))
+    return error["message"] if error else translated(_ENDINGS.get(message["status"], ""))
 
 
 def _parts(message: dict[str, Any], kept: Kept | None) -> Iterator[dict[str, Any]]:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from .conversations import ConversationAdmin
 from .events import EventAdmin
+from .feedback import FeedbackAdmin
 from .generations import GenerationAdmin
 from .messages import MessageAdmin
 from .prices import PriceAdmin
 from .usage import UsageRecordAdmin
 
-__all__ = ["ConversationAdmin", "EventAdmin", "GenerationAdmin", "MessageAdmin", "PriceAdmin", "UsageRecordAdmin"]
+__all__ = [
+    "ConversationAdmin",
+    "EventAdmin",
+    "FeedbackAdmin",
+    "GenerationAdmin",
+    "MessageAdmin",
+    "PriceAdmin",
+    "UsageRecordAdmin",
+]

@@ -28,6 +28,7 @@ from ..transcript import BranchEnd, BranchStart, Turn, read_turns, with_branches
 from .base import LIST_LIMIT, LargeTableAdmin, used
 from .content import log_read, log_read_rows, log_search, may_read
 from .downloads import download
+from .feedback import FeedbackFilter
 from .filters import AnswersModelFilter, AnswersStatusFilter, ConversationCostFilter, OwnerFilter
 from .retention import COMPACT, PRUNE, upkeep_action
 from .search import newest_saying
@@ -66,6 +67,7 @@ class ConversationAdmin(LargeTableAdmin):
         OwnerFilter,
         ("created_at", admin.DateFieldListFilter),
         ConversationCostFilter,
+        FeedbackFilter,
         "held",
     )
     list_select_related = ("owner",)

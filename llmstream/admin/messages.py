@@ -17,6 +17,7 @@ from ..models import Message
 from ..transcript import current_parts
 from .base import ReadOnlyAdmin
 from .content import log_read, log_search, may_read
+from .feedback import MessageFeedbackFilter
 from .filters import ConversationOwnerFilter
 from .search import newest_saying
 
@@ -26,7 +27,10 @@ class MessageAdmin(ReadOnlyAdmin):
     """Search finds messages for those who may read content."""
 
     list_display = ("id", "in_conversation", "role", "status", "author", "length", "created_at")
-    list_filter = ("role", "status", ConversationOwnerFilter, ("created_at", admin.DateFieldListFilter))
+    list_filter = (
+        *("role", "status", ConversationOwnerFilter),
+        *(("created_at", admin.DateFieldListFilter), MessageFeedbackFilter),
+    )
     list_select_related = ("conversation", "author")
     search_fields = ("public_id",)
     content_fields = ("text", "parts")

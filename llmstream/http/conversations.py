@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from .. import commands
 from ..conf import get_settings
+from ..feedbacks import with_feedback
 from ..fields import Fields
 from ..generations.endings import delete_conversation
 from ..generations.prompts import model_key
@@ -56,9 +57,10 @@ def conversation_urls(conversation: Conversation) -> dict[str, str]:
     return {key: reverse(f"llmstream:{name}", args=[conversation.public_id]) for key, name in names.items()}
 
 
-def _full(conversation: Conversation) -> dict[str, Any]:
+def _full(requester: Requester, conversation: Conversation) -> dict[str, Any]:
     usage = usage_object(usage_of(conversation))
-    return {**state(conversation), "usage": usage, "urls": conversation_urls(conversation)}
+    current = with_feedback(state(conversation), requester, conversation)
+    return {**current, "usage": usage, "urls": conversation_urls(conversation)}
 
 
 def _list(request: HttpRequest) -> dict[str, Any]:
@@ -86,11 +88,12 @@ def _create(request: HttpRequest) -> dict[str, Any]:
     conversation = Conversation.objects.create(
         title=title, model=model, owner=requester.user_or_none, anonymous_id=requester.anonymous_id
     )
-    return _full(conversation)
+    return _full(requester, conversation)
 
 
 def _read(request: HttpRequest, conversation: str) -> dict[str, Any]:
-    return _full(find_conversation(get_policy().identify(request), conversation))
+    requester = get_policy().identify(request)
+    return _full(requester, find_conversation(requester, conversation))
 
 
 def _change(request: HttpRequest, public_id: str) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def _change(request: HttpRequest, public_id: str) -> dict[str, Any]:
         commands.choose(requester, public_id, body)
     if given:
         Conversation.objects.filter(pk=conversation.pk).update(**given)
-    return _full(find_conversation(requester, public_id))
+    return _full(requester, find_conversation(requester, public_id))
 
 
 def _delete(request: HttpRequest, public_id: str) -> None:

@@ -70,7 +70,8 @@ async def _answer(request: HttpRequest, start: Start | None, access: Access) -> 
     if _wants_json(request):
         return await _poll(request, start, access)
     if request.GET.get("ready"):
-        ready: WireEvent = {"type": READY, "process": get_engine().part(Process).id}
+        heartbeat, process = int(get_settings().heartbeat * 1_000), get_engine().part(Process).id
+        ready: WireEvent = {"type": READY, "process": process, "heartbeat_ms": heartbeat}
         start = replace(start, preface=((ready, None), *start.preface))
     return await stream_response(request, start, access)
 

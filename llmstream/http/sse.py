@@ -6,6 +6,7 @@ its line is complete, so anything after it could be lost to a cut.
 
 from __future__ import annotations
 
+from ..events import HEARTBEAT as HEARTBEAT_EVENT
 from ..events import WireEvent, encode
 from ..formats import WireFormat
 from ..log.rows import Row
@@ -18,8 +19,6 @@ HEADERS = {
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
 }
-
-HEARTBEAT = b": keep-alive\n\n"
 
 
 def encode_row(row: Row, event_id: str) -> bytes:
@@ -36,6 +35,9 @@ def encode_event(event: WireEvent, event_id: str | None) -> bytes:
 def _encode_unstored(conversation: str, event: WireEvent, event_id: str | None) -> bytes:
     return encode_event(event, event_id)
 
+
+#: The comment is for those who look at the bytes, the event for browsers, which tell nothing of comments.
+HEARTBEAT = b": keep-alive\n\n" + encode_event({"type": HEARTBEAT_EVENT}, None)
 
 FORMAT: WireFormat[bytes] = WireFormat(encode_row, _encode_unstored, b"".join)
 

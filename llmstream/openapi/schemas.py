@@ -8,12 +8,13 @@ from .. import events
 from ..conf import BUSY_POLICIES, get_settings
 from ..events import EVENT_ID_MAX_LENGTH, PART_KINDS, PUBLIC_ID_PATTERN
 from ..exceptions import LLMStreamError, ProviderError, ToolError, codes_of
+from ..feedback import COMMENT_LENGTH, Feedback
 from ..models import Generation, Membership, Message
 
 Schema: TypeAlias = dict[str, Any]
 
 #: Types of events that belong to one connection.
-TRANSIENT: Final = (events.SNAPSHOT, events.RESET, events.READY, events.ROTATE, events.ERROR)
+TRANSIENT: Final = (events.SNAPSHOT, events.RESET, events.READY, events.HEARTBEAT, events.ROTATE, events.ERROR)
 #: What a failed answer or tool call carries.
 FAILURES: Final = sorted({LLMStreamError.code, *codes_of(ProviderError), *codes_of(ToolError)})
 _CLIENT_ID_LENGTH: Final = 128
@@ -23,6 +24,7 @@ STRING: Final[Schema] = {"type": "string"}
 _INTEGER: Final[Schema] = {"type": "integer", "minimum": 0}
 _BOOLEAN: Final[Schema] = {"type": "boolean"}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+_RATING: Final[Schema] = {"type": "string", "enum": list(Feedback.Rating.values)}
 PUBLIC_ID: Final[Schema] = {"type": "string", "pattern": f"^{PUBLIC_ID_PATTERN}$"}
 _EVENT_ID: Final[Schema] = {"type": "string", "maxLength": EVENT_ID_MAX_LENGTH, "description": "Opaque."}
 
@@ -137,7 +139,9 @@ def _read() -> dict[str, Schema]:
             {"conversations": _list(ref("Conversation")), "next": {"type": ["string", "null"]}}
         ),
         "State": _object(state),
-        "Message": _object(message),
+        "Message": _object(message, {"feedback": _or_null(ref("Feedback"))}),
+        "Feedback": _object({"rating": _RATING, "comment": STRING}),
+        "FeedbackList": _object({"feedback": {"type": "object", "additionalProperties": ref("Feedback")}}),
         "Part": _object({"type": {"type": "string", "enum": kinds}}, description="See docs/events.md."),
         "Attachment": _object(attachment),
         "FormulaList": _object({"formulas": _list(ref("Formula"))}),
@@ -177,6 +181,7 @@ def _sent() -> dict[str, Schema]:
     return {
         "NewConversation": _object({}, {"title": title, "model": model}),
         "ConversationChange": _object({}, {"title": title, "model": model, "leaf": PUBLIC_ID}),
+        "NewFeedback": _object({"rating": _RATING}, {"comment": _text(COMMENT_LENGTH)}),
         "NewMember": _object({"user": _text(_NAME_LENGTH)}, {"role": role}),
         "MemberChange": _object({}, {"role": role}),
         "Prompt": _object(

@@ -19,7 +19,18 @@ from ..generations.endings import check_not_held, stop
 from ..generations.queries import active_generations
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction, locked
-from ..models import Attachment, Conversation, Event, Generation, Membership, Message, Presence, ToolCall, UsageRecord
+from ..models import (
+    Attachment,
+    Conversation,
+    Event,
+    Feedback,
+    Generation,
+    Membership,
+    Message,
+    Presence,
+    ToolCall,
+    UsageRecord,
+)
 from .tombstones import redact
 
 _USAGE_ROWS = 1_000
@@ -39,6 +50,7 @@ class Erasure:
     memberships: int
     presences: int
     usage_records: int
+    feedback: int
 
 
 def find(user: Any) -> Erasure:
@@ -51,13 +63,13 @@ def find(user: Any) -> Erasure:
         memberships=_rows(Membership, user).count(),
         presences=_rows(Presence, user).count(),
         usage_records=_rows(UsageRecord, user).count(),
+        feedback=_rows(Feedback, user).count(),
     )
 
 
 def held(user: Any) -> int:
     """Return how many of the conversations that ``erase`` would touch are under a legal hold."""
-    touched = [*_owned(user), *_shared(user)]
-    return Conversation.objects.using(database_alias()).filter(pk__in=touched, held=True).count()
+    return Conversation.objects.using(database_alias()).filter(pk__in=_touched(user), held=True).count()
 
 
 def erase(user: Any, *, override_hold: bool = False) -> Erasure:
@@ -69,9 +81,9 @@ def erase(user: Any, *, override_hold: bool = False) -> Erasure:
     """
     owned, shared, messages = _owned(user), _shared(user), 0
     if not override_hold:
-        check_not_held([*owned, *shared])
+        check_not_held(_touched(user))
     # First the right to come back to what is not theirs.
-    memberships, presences = (_rows(model, user).delete()[0] for model in (Membership, Presence))
+    memberships, presences, feedback = (_rows(model, user).delete()[0] for model in (Membership, Presence, Feedback))
     for pk in shared:
         with suppress(NotFound):
             messages += _at_rest(pk, override_hold, lambda log: redact(log, user.pk))
@@ -80,7 +92,7 @@ def erase(user: Any, *, override_hold: bool = False) -> Erasure:
             _at_rest(pk, override_hold, lambda log: log.conversation.delete())
     # What was uploaded elsewhere and never sent.
     Attachment.objects.using(database_alias()).filter(uploader=user).delete()
-    return Erasure(len(owned), len(shared), messages, memberships, presences, _anonymise_usage(user))
+    return Erasure(len(owned), len(shared), messages, memberships, presences, _anonymise_usage(user), feedback)
 
 
 def _at_rest(conversation: int, override_hold: bool, work: Callable[[LogTransaction], Any]) -> Any:
@@ -121,6 +133,11 @@ def _shared(user: Any) -> list[int]:
         | Q(pk__in=steers.values("conversation"))
     )
     return list(found.exclude(owner=user).order_by("pk").values_list("pk", flat=True))
+
+
+def _touched(user: Any) -> set[int]:
+    rated = _rows(Feedback, user).values_list("message__conversation", flat=True)
+    return {*_owned(user), *_shared(user), *rated}
 
 
 def _rows(model: type[Any], user: Any) -> QuerySet[Any]:

@@ -14,7 +14,7 @@ from ..answer import plain_text
 from ..events import MESSAGE_CREATED, STEER, STEER_ACCEPTED, TOOL_APPROVAL_RESPONSE
 from ..log.rows import database_alias
 from ..log.transaction import LogTransaction
-from ..models import Attachment, Conversation, Event, Generation, Message, Rendering, ToolCall
+from ..models import Attachment, Conversation, Event, Feedback, Generation, Message, Rendering, ToolCall
 
 #: The text of a message that was removed.
 TOMBSTONE = "[removed]"
@@ -32,6 +32,7 @@ def strip(log: LogTransaction) -> None:
     Rendering.objects.using(alias).filter(message__conversation=pk).delete()
     Attachment.objects.using(alias).filter(conversation=pk).delete()
     ToolCall.objects.using(alias).filter(generation__conversation=pk).update(input=None, output=None)
+    Feedback.objects.using(alias).filter(message__conversation=pk).update(comment="")
     Generation.objects.using(alias).filter(conversation=pk).update(provider_response_id="", provider_cursor="")
     Conversation.objects.using(alias).filter(pk=pk).update(title="")
     move_epoch(log)

@@ -21,10 +21,12 @@ from django.urls import reverse
 from .. import markup
 from ..conf import get_settings
 from ..exceptions import NotAuthenticated, NotFound, PermissionDenied
+from ..feedbacks import with_feedback
 from ..lookup import find_conversation
 from ..models import Conversation, Membership
 from ..permissions import ConversationPolicy, Requester, get_policy
 from ..snapshot import state, user_object
+from ..texts import widget_texts
 from ..widget import branch_of, messages_on_show
 
 register = template.Library()
@@ -32,8 +34,8 @@ register = template.Library()
 
 @register.inclusion_tag("llmstream/assets.html", takes_context=True)
 def llmstream_assets(context: Context) -> dict[str, Any]:
-    """Link the chat's stylesheet and module, once a page, with the page's nonce where it has one."""
-    return {"nonce": _nonce(context), "markdown": markup.is_installed()}
+    """Link the chat's stylesheets and module, once a page, with the page's nonce and texts where it has such."""
+    return {"nonce": _nonce(context), "markdown": markup.is_installed(), "texts": widget_texts()}
 
 
 @register.inclusion_tag("llmstream/messages.html", takes_context=True)
@@ -87,7 +89,7 @@ def _chat(
 
 
 def _transcript(requester: Requester, conversation: Conversation) -> dict[str, Any]:
-    current = state(conversation)
+    current = with_feedback(state(conversation), requester, conversation)
     me = str(requester.user.pk) if requester.is_authenticated else ""
     messages = messages_on_show(current, me, markup.rendered(branch_of(current)))
     return {"state": current, "messages": messages, "truncated": current["truncated"]}

@@ -17,9 +17,9 @@ from .staff import ADMIN, MODELS, VIEW, answered, body, finish, readings, say, s
 
 pytestmark = pytest.mark.django_db
 
-#: Session, user, savepoint and its release, conversation twice, members, three of the transcript, the record of it,
+#: Session, user, savepoint and its release, conversation twice, members, four of the transcript, the record of it,
 #: which branch is on show, the ledger.
-TRANSCRIPT_QUERIES = 12
+TRANSCRIPT_QUERIES = 13
 SECRET = "the zebra's secret"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>{{ 7|add:70000 }}"
 

@@ -26,6 +26,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         "connect-src 'self'",
+        "style-src 'self'",
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )
@@ -111,10 +112,10 @@ class Request(Peer):
         self._start(status, content_type)
         self.say({"type": "http.response.body", "body": b"" if status == 204 else text.encode(), "more_body": False})
 
-    def stream(self) -> Request:
-        """Begin an event stream."""
+    def stream(self, **ready: Any) -> Request:
+        """Begin an event stream, with this told at its beginning."""
         self._start(200, "text/event-stream")
-        self.event(None, "ready")
+        self.event(None, "ready", **ready)
         return self
 
     def event(self, event_id: str | None, kind: str, **fields: Any) -> None:

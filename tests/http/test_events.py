@@ -37,7 +37,7 @@ async def test_a_stream_that_is_asked_to_begins_with_ready(running: Engine) -> N
     call = Call(client, f"{start_of(generation)}&ready=1")
     await within(call())
     assert types(frames(call.body))[0] == "ready"
-    assert re.search(rb'data: {"type":"ready","process":"[A-Za-z0-9]{22}"}\n\n', call.body)
+    assert re.search(rb'data: {"type":"ready","process":"[A-Za-z0-9]{22}","heartbeat_ms":15000}\n\n', call.body)
 
 
 async def test_one_answer_can_be_polled(running: Engine) -> None:

@@ -28,6 +28,9 @@ ALLOWED = {
     "send": {"reader": 403, "writer": 201, "owner": 201},
     "stop": {"reader": 403, "writer": 200, "owner": 200},
     "retry": {"reader": 403, "writer": 201, "owner": 201},
+    "rate": {"reader": 200, "writer": 200, "owner": 200},
+    "unrate": {"reader": 204, "writer": 204, "owner": 204},
+    "ratings": {"reader": 200, "writer": 200, "owner": 200},
     "attach": {"reader": 403, "writer": 201, "owner": 201},
     "steer": {"reader": 403, "writer": 409, "owner": 409},
     "decide": {"reader": 403, "writer": 404, "owner": 404},
@@ -36,6 +39,9 @@ ALLOWED = {
     "delete": {"reader": 403, "writer": 403, "owner": 204},
 }
 
+#: Those on feedback.
+FEEDBACK = ("rate", "unrate", "ratings")
+
 
 def shared(role: str) -> tuple[Conversation, str]:
     """Return a conversation of bob's in which ann has a role, and its stopped generation."""
@@ -43,6 +49,17 @@ def shared(role: str) -> tuple[Conversation, str]:
     stop(sent.generation.pk)
     Membership.objects.create(conversation=sent.conversation, user=user("ann"), role=role)
     return sent.conversation, sent.generation.public_id
+
+
+async def act_on_feedback(client: AsyncClient, action: str, found: Conversation, _: str) -> Any:
+    """Rate an answer, withdraw that, or list what one thinks."""
+    if action == "ratings":
+        return await client.get(conversation_path(found, "feedback/"))
+    answer = await run_db(lambda: found.messages.get(role="assistant").public_id)
+    path = f"{ROOT}messages/{answer}/feedback/"
+    if action == "unrate":
+        return await client.delete(path)
+    return await client.post(path, {"rating": "up"}, content_type="application/json")
 
 
 async def read(client: AsyncClient, action: str, found: Conversation) -> Any:
@@ -90,7 +107,8 @@ async def test_members_do_what_their_role_allows(running: Engine, action: str, r
     client, _ = await run_db(signed_in)
     found, generation = await run_db(shared, role)
     with attaching():
-        response = await act(client, action, found, generation)
+        does = act_on_feedback if action in FEEDBACK else act
+        response = await does(client, action, found, generation)
     assert response.status_code == ALLOWED[action][role]
     if response.status_code == 403:
         assert orjson.loads(response.content)["error"]["code"] == "permission_denied"

@@ -34,6 +34,8 @@ SERVED: dict[str, dict[str, bytes]] = {
     "attachments": {"POST": FORM},
     "attachment": {"GET": b"", "DELETE": b""},
     "members": {"GET": b"", "POST": b'{"user": "dave"}'},
+    "feedback": {"GET": b""},
+    "message-feedback": {"POST": b'{"rating": "up"}', "DELETE": b""},
     "member": {"PATCH": b'{"role": "reader"}', "DELETE": b""},
     "conversation-events": {"GET": b""},
     "generation-events": {"GET": b""},
@@ -49,9 +51,10 @@ EXPECTED: dict[str, tuple[int, ...]] = {
     "generation-retry": (409,),
     "tool-call": (404,),
     "attachments": (415,),
+    "message-feedback": (404,),
+    # Its form sends no file.
+    "page": (200, 400),
 }
-# Its form sends no file.
-EXPECTED["page"] = (200, 400)
 #: The key of a member of the conversation in question.
 MEMBER = "4711"
 METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"]

@@ -93,7 +93,7 @@ def expected(events: list[tuple[dict[str, Any], str | None]]) -> list[tuple[str,
     current, got = "", []
     for event, event_id in events:
         current = event_id or current
-        got.append((event["type"], event, current))
+        got += [(event["type"], event, current), ("heartbeat", {"type": "heartbeat"}, current)]
     return got
 
 

@@ -81,7 +81,7 @@ def _every(error: type[LLMStreamError]) -> list[type[LLMStreamError]]:
 
 def test_every_event_type_is_in_it() -> None:
     types = told(openapi_document()["components"]["schemas"]["Event"])
-    assert types == {*events.STORED, "snapshot", "reset", "ready", "rotate", "error"}
+    assert types == {*events.STORED, "snapshot", "reset", "ready", "heartbeat", "rotate", "error"}
 
 
 def test_changes_need_the_csrf_token_and_reading_does_not() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from project.settings import *  # noqa: F403
 from project.settings import AGENT_SCRIPT, AGENT_TOOLS
+from project.settings import MIDDLEWARE as _MIDDLEWARE
 
 from .answers import FORMULAS, HOSTILE, MARKDOWN
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+# The reader's language, as browsers ask for it.
+MIDDLEWARE = [*_MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
 
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},

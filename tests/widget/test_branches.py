@@ -52,7 +52,7 @@ def test_an_answer_is_written_anew_and_every_tab_shows_the_version_that_is_chose
     expect(tab.answer).to_contain_text("Turns left out of the history: 2")
     shows(tab, "One", "Said: One", "Two", "Said: Two")
     first = widget.chat.locator("article[data-role=assistant]").first
-    expect(first.get_by_role("group")).to_be_hidden()
+    expect(first.get_by_role("group", name="Version")).to_be_hidden()
     first.get_by_role("button", name="Regenerate").press("Enter")
     versions = widget.answer.get_by_role("group", name="Version 2 of 2")
     expect(versions).to_have_text("‹2 / 2›")

@@ -92,7 +92,7 @@ def test_markdown_becomes_elements(page: Page) -> None:
         '<td dir="auto" data-align="right">1.20</td>',
         '<input type="checkbox" disabled="" checked="" aria-label="Done">',
         "<br>line two",
-        '<pre dir="ltr" tabindex="0" role="group" aria-label="python">',
+        '<pre dir="ltr" tabindex="0" role="group" aria-label="python" data-language="python">',
     ):
         assert part in html
 

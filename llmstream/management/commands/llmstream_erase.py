@@ -48,8 +48,8 @@ class Command(BaseCommand):
     def _tell(self, what: str, erasure: Erasure) -> None:
         self.stdout.write(
             f"{what}: {erasure.conversations} conversations; {erasure.messages} messages in {erasure.shared} "
-            f"conversations of others; {erasure.memberships} memberships; {erasure.presences} presences; the name on "
-            f"{erasure.usage_records} usage records."
+            f"conversations of others; {erasure.memberships} memberships; {erasure.presences} presences; "
+            f"{erasure.feedback} ratings; the name on {erasure.usage_records} usage records."
         )
 
 

@@ -11,7 +11,7 @@ import { createLayout } from "./chat/layout.js";
 import { StickToEnd } from "./chat/scroll.js";
 import { Sharing } from "./chat/sharing.js";
 import { Transcript } from "./chat/transcript.js";
-import { WORDS } from "./chat/words.js";
+import { WORDS, _ } from "./chat/words.js";
 
 /** Shorter breaks are not worth an announcement. */
 const OUTAGE_MS = 3_000;
@@ -43,6 +43,9 @@ export class Chat extends HTMLElement {
       onDecide: (generation, call, decision) => this.#decide(() => this.room[decision](generation, call)),
       onEdit: ({ id, parts }, text) => this.#submit(text, parts.filter(({ type }) => type === "file"), id),
       onTurn: (message, step) => this.#turn(message, step),
+      onRender: () => this.#scroll.grown(),
+      announce: (text) => this.#announce(text),
+      warn: (text) => this.#warn(text),
     };
     this.#transcript = new Transcript(log, handlers, () => this.#reader);
     this.#scroll = new StickToEnd(transcript, log, latest);
@@ -172,6 +175,7 @@ export class Chat extends HTMLElement {
     this.#release = release;
     if (this.hasAttribute("attachments")) this.#composer.takeFiles(this, this.#announce, this.#warn);
     this.#composer.useDraft(`llmstream-draft:${this.getAttribute("user") ?? ""}:${id}`);
+    this.#transcript.complete(this);
     this.#showConnection(room.state);
     this.#showState(snapshot ? fromSnapshot(snapshot) : EMPTY);
   }
@@ -274,7 +278,7 @@ export class Chat extends HTMLElement {
     } catch (error) {
       if (!error.code) throw error;
       const isSignedOut = error.status === 401 || error.code === "csrf_failed";
-      this.#warn(isSignedOut ? WORDS.signedOut : error.message);
+      this.#warn(isSignedOut ? WORDS.signedOut : _(error.message));
       this.#emit("llm-error", { code: error.code, message: error.message });
       if (rethrow) throw error;
     }

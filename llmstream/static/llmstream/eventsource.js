@@ -8,6 +8,10 @@ import { EVENT_TYPES } from "./wire.js";
 const OPEN_MS = 10_000;
 /** The server's first event comes at once; after this time something on the way holds the stream back. */
 const HELD_BACK_MS = 2_000;
+/** How long an answer that is being written may say nothing until the server is asked whether it has said something. */
+const SILENT_MS = 4_000;
+/** How much later than announced a sign of life may come. */
+const LATE_MS = 5_000;
 /** An overloaded server that names no time is left alone for at least this long. */
 const BUSY_MS = 3_000;
 
@@ -23,6 +27,9 @@ export class EventSourceTransport extends FeedTransport {
 /** The stream of one room. */
 class RoomStream extends Feed {
   #source = null;
+  /** The server is heard of at least this often. */
+  #heartbeat = Infinity;
+  #asking = new AbortController();
 
   start() {
     if (this.status === "closed") return;
@@ -33,7 +40,11 @@ class RoomStream extends Feed {
     const listen = (type, handler) => {
       source.addEventListener(type, (event) => source === this.#source && handler(event));
     };
-    listen("ready", () => this.#onArrival());
+    listen("ready", ({ data }) => {
+      this.#heartbeat = JSON.parse(data).heartbeat_ms ?? Infinity;
+      this.#onArrival();
+    });
+    listen("heartbeat", () => this.#onArrival());
     for (const type of EVENT_TYPES) listen(type, (event) => this.#onEvent(event));
     listen("rotate", () => this.again({ atOnce: true }));
     listen("error", (event) => this.#onError(event));
@@ -42,14 +53,34 @@ class RoomStream extends Feed {
 
   stop() {
     clearTimeout(this.timer);
+    this.#asking.abort();
     this.#source?.close();
     this.#source = null;
   }
 
-  /** Headers say little: a proxy may pass them on and keep what follows. */
-  #onArrival() {
+  /** Headers say little: a proxy may pass them on and keep what follows, also after it has let something through. */
+  #onArrival(silence = this.#heartbeat + LATE_MS) {
     clearTimeout(this.timer);
+    this.#asking.abort();
     this.opened();
+    const wait = Math.min(silence, this.#heartbeat + LATE_MS);
+    if (wait < Infinity) this.timer = setTimeout(() => this.#ask(wait), wait);
+  }
+
+  /** Nothing has come for a while: is there nothing, or is it held back? */
+  async #ask(wait) {
+    const { signal } = (this.#asking = new AbortController());
+    const { id, generation, lastEventId } = this.room;
+    let missed = [];
+    try {
+      missed = (await this.http.events({ id, generation, lastEventId }, 0, signal))?.events ?? [];
+    } catch {
+      // The stream itself tells when the server is away.
+    }
+    if (signal.aborted) return;
+    if (missed.length) this.timer = setTimeout(() => this.#onHeldBack(), HELD_BACK_MS);
+    else if (wait > this.#heartbeat) this.again({ atOnce: true });
+    else this.#onArrival(2 * wait);
   }
 
   #onHeldBack() {
@@ -57,8 +88,8 @@ class RoomStream extends Feed {
   }
 
   #onEvent({ data, lastEventId }) {
-    this.#onArrival();
     const event = JSON.parse(data);
+    this.#onArrival(event.type === "message-end" ? Infinity : SILENT_MS);
     // `reset` has no id of its own: EventSource repeats the one before.
     this.onEvent(event, event.type === "reset" ? null : lastEventId || null);
   }

@@ -1,6 +1,6 @@
 /** The message box: Enter sends, drafts survive a reload, the box grows with its text. */
 
-import { Draft } from "../llmstream/chat/draft.js";
+import { Draft } from "../llmstream/chat/composer.js";
 
 export class Composer {
   #draft = null;

@@ -1,6 +1,5 @@
 /** Markdown's tokens as elements. Nothing but what is listed here can come out, whatever a model writes. */
 
-import { decode } from "./entities.js";
 import { copyButton, h } from "./dom.js";
 import { WORDS } from "./words.js";
 
@@ -54,6 +53,7 @@ function buildAll(tokens) {
 }
 
 function inline(tokens) {
+  tokens?.read?.();
   return (tokens ?? []).flatMap((token) => INLINES[token.type]?.(token) ?? [token.node ?? token.raw]);
 }
 
@@ -83,27 +83,82 @@ function codeBlock({ text, lang }) {
   const language = LANGUAGE.exec(lang ?? "")?.[0] ?? "";
   const bar = h("div", { class: "llm-code-bar" }, h("span", { class: "llm-language" }, language));
   bar.append(copyButton(() => code.textContent));
-  const pre = h("pre", { dir: "ltr", tabindex: "0", role: "group", "aria-label": language || WORDS.code }, code);
+  const attributes = { dir: "ltr", tabindex: "0", role: "group", "aria-label": language || WORDS.code };
+  const pre = h("pre", { ...attributes, "data-language": language || null }, code);
   return h("div", { class: "llm-code", part: "code" }, bar, pre);
 }
 
 function listBlock({ ordered, start, loose, items }) {
-  const list = h(ordered ? "ol" : "ul", { dir: "auto", start: ordered && start !== 1 ? start : null });
-  for (const item of items) {
-    const children = item.tokens.filter(isShown).flatMap((token) => {
-      if (token.type === "checkbox") return INLINES.checkbox(token);
-      return token.type === "text" && !loose ? inlineOf(token) : [build(token)];
-    });
-    list.append(h("li", { dir: "auto", class: item.task ? "llm-task" : null }, ...children));
-  }
-  return list;
+  const attributes = { dir: "auto", start: ordered && start !== 1 ? start : null };
+  return h(ordered ? "ol" : "ul", attributes, ...items.map((item) => listItem(item, loose)));
+}
+
+function listItem({ tokens, task }, loose) {
+  const children = tokens.filter(isShown).flatMap((token) => {
+    if (token.type === "checkbox") return INLINES.checkbox(token);
+    return token.type === "text" && !loose ? inlineOf(token) : [build(token)];
+  });
+  return h("li", { dir: "auto", class: task ? "llm-task" : null }, ...children);
+}
+
+function tableRow(cells, name) {
+  const cell = ({ align, tokens }) =>
+    h(name, { dir: "auto", "data-align": align, scope: name === "th" ? "col" : null }, ...inline(tokens));
+  return h("tr", {}, ...cells.map(cell));
 }
 
 function tableBlock({ header, rows }) {
-  const cell = (name) => (token) =>
-    h(name, { dir: "auto", "data-align": token.align, scope: name === "th" ? "col" : null }, ...inline(token.tokens));
-  const row = (name) => (cells) => h("tr", {}, ...cells.map(cell(name)));
-  const table = h("table", {}, h("thead", {}, row("th")(header)), h("tbody", {}, ...rows.map(row("td"))));
+  const body = h("tbody", {}, ...rows.map((cells) => tableRow(cells, "td")));
+  const table = h("table", {}, h("thead", {}, tableRow(header, "th")), body);
   const attributes = { class: "llm-table", part: "table", tabindex: "0", role: "group", "aria-label": WORDS.table };
   return h("div", attributes, table);
+}
+
+/**
+ * Change a block's element in place, as far as it shows something else; returns whether that was possible. A reader may
+ * be selecting or scrolling in it.
+ * @param {HTMLElement} node @param {any} old what it shows @param {any} token of the same type
+ */
+export function change(node, old, token) {
+  const isAlike = ["lang", "ordered", "start", "loose"].every((name) => old[name] === token[name]);
+  if (token.type === "code" && isAlike && old.text && token.text.startsWith(old.text)) {
+    node.querySelector("code").firstChild.appendData(token.text.slice(old.text.length));
+  } else if (token.type === "list" && isAlike && token.items.length >= old.items.length) {
+    token.items.forEach((item, index) => {
+      const before = old.items[index];
+      if (!before) node.append(listItem(item, token.loose));
+      else if (before.raw.trimEnd() !== item.raw.trimEnd()) node.children[index].replaceWith(listItem(item, token.loose));
+    });
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/** By name; the browser's own parser is out of reach: it makes HTML. */
+const NAMED = new Map(
+  Object.entries({
+    amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: "\u00a0", ensp: "\u2002", emsp: "\u2003", thinsp: "\u2009",
+    zwj: "\u200d", zwnj: "\u200c", lrm: "\u200e", rlm: "\u200f", shy: "\u00ad", copy: "©", reg: "®", trade: "™",
+    hellip: "…", mdash: "—", ndash: "–", lsquo: "‘", rsquo: "’", sbquo: "‚", ldquo: "“", rdquo: "”", bdquo: "„",
+    laquo: "«", raquo: "»", bull: "•", middot: "·", sect: "§", para: "¶", deg: "°", micro: "µ", plusmn: "±",
+    times: "×", divide: "÷", minus: "−", le: "≤", ge: "≥", ne: "≠", asymp: "≈", infin: "∞", radic: "√", sum: "∑",
+    prod: "∏", int: "∫", part: "∂", nabla: "∇", isin: "∈", cap: "∩", cup: "∪", larr: "←", uarr: "↑", rarr: "→",
+    darr: "↓", harr: "↔", lArr: "⇐", rArr: "⇒", hArr: "⇔", euro: "€", pound: "£", yen: "¥", cent: "¢", frac12: "½",
+    frac14: "¼", frac34: "¾", sup1: "¹", sup2: "²", sup3: "³", alpha: "α", beta: "β", gamma: "γ", delta: "δ",
+    epsilon: "ε", theta: "θ", lambda: "λ", mu: "μ", pi: "π", sigma: "σ", phi: "φ", omega: "ω", Delta: "Δ",
+    Sigma: "Σ", Omega: "Ω", check: "✓", cross: "✗", star: "☆", hearts: "♥",
+  }),
+);
+const REFERENCE = /&(?:#(\d{1,7})|#x([\da-f]{1,6})|([a-z][a-z\d]*));/gi;
+
+/** The text with its character references replaced; unknown ones stay as they are. @param {string} text */
+function decode(text) {
+  if (!text.includes("&")) return text;
+  return text.replace(REFERENCE, (whole, decimal, hex, name) => {
+    if (name) return NAMED.get(name) ?? whole;
+    const code = decimal ? Number(decimal) : parseInt(hex, 16);
+    const isCharacter = code > 0 && code <= 0x10ffff && !(code >= 0xd800 && code <= 0xdfff);
+    return isCharacter ? String.fromCodePoint(code) : "\ufffd";
+  });
 }

@@ -3,14 +3,15 @@
 import { plainText } from "../state.js";
 import { Composer } from "./composer.js";
 import { button, h, put } from "./dom.js";
-import { WORDS } from "./words.js";
+import { dress } from "./dress.js";
+import { WORDS, _ } from "./words.js";
 
 const OWN = Object.freeze({
-  editMessage: "Edit your message",
-  cancel: "Cancel",
-  previousVersion: "Previous version",
-  nextVersion: "Next version",
-  version: (place, count) => `Version ${place} of ${count}`,
+  editMessage: _("Edit your message"),
+  cancel: _("Cancel"),
+  previousVersion: _("Previous version"),
+  nextVersion: _("Next version"),
+  version: (place, count) => _("Version {place} of {count}", { place, count }),
 });
 
 /** The way from one version of a message to the next: `‹ 2 / 3 ›`. */
@@ -30,6 +31,12 @@ export class Versions {
     this.place = h("span", { dir: "ltr" });
     const attributes = { class: "llm-versions", part: "versions", role: "group", hidden: true };
     this.node = h("span", attributes, this.previous, this.place, this.next);
+  }
+
+  /** Take the place behind another element. @param {HTMLElement} other */
+  follow(other) {
+    other.after(this.node);
+    dress(other, "branching.css");
   }
 
   /** Counts from 0 on. @param {number} index @param {number} count */
@@ -94,6 +101,7 @@ export function beginEdit(view) {
     view.edit.focus();
   };
   const editor = new Editor(plainText(view.message), { onSend, onCancel });
+  dress(body, "branching.css");
   body.hidden = footer.hidden = true;
   body.after(editor.node);
   editor.begin();

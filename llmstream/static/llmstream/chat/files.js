@@ -2,16 +2,18 @@
 
 import { removeUpload, upload } from "../uploads.js";
 import { button, h } from "./dom.js";
+import { dress } from "./dress.js";
+import { _ } from "./words.js";
 
 const WORDS = Object.freeze({
-  attach: "Attach files",
-  attached: "Attached files",
-  remove: (name) => `Remove ${name}`,
-  added: (name) => `${name} is attached.`,
-  removed: (name) => `${name} is removed.`,
+  attach: _("Attach files"),
+  attached: _("Attached files"),
+  remove: (name) => _("Remove {name}", { name }),
+  added: (name) => _("{name} is attached.", { name }),
+  removed: (name) => _("{name} is removed.", { name }),
   failed: (name, why) => `${name}: ${why}`,
-  tooLarge: (bytes) => `A file may have at most ${size(bytes)}.`,
-  tooMany: (most) => `A message may have at most ${most} files.`,
+  tooLarge: (bytes) => _("A file may have at most {size}.", { size: size(bytes) }),
+  tooMany: (most) => _("A message may have at most {most} files.", { most }),
 });
 
 /** Pictures that browsers show and that nothing can be hidden in; the server has looked at what they are. */
@@ -36,7 +38,7 @@ export class Tray {
     });
     this.list = h("ul", { class: "llm-files", part: "files", "aria-label": WORDS.attached, hidden: true });
     form.prepend(this.list);
-    dress(form);
+    dress(form, "files.css");
     // Beside the button that sends: whoever types has the one that stops an answer next.
     form.lastElementChild.lastElementChild.before(this.button, this.picker);
     const { signal } = this.#listening;
@@ -105,7 +107,7 @@ export class Tray {
       },
       (error) => {
         this.#drop(entry);
-        if (error.name !== "AbortError") this.say.warn(WORDS.failed(file.name, error.message));
+        if (error.name !== "AbortError") this.say.warn(WORDS.failed(file.name, _(error.message)));
       },
     );
   }
@@ -145,33 +147,21 @@ export class Tray {
   }
 }
 
-/** Show a file of a message: a link to it, with the picture if it is one. @param {HTMLElement} node @param {any} part */
-export function showFile(node, { url, name, content_type, size: bytes }) {
+/** A file of a message: a link to it, with the picture if it is one. As `createPart` of `parts.js`. @param {any} part */
+export function createView({ url, name, content_type, size: bytes }) {
   // A file that is not the site's own is not linked.
   const own = url && new URL(url, location.href).origin === location.origin;
   const attributes = { class: "llm-file", part: "file", href: own ? url : null, target: "_blank", rel: "noopener" };
-  const shown = h("a", attributes, h("bdi", {}, name));
+  const node = h("a", attributes, h("bdi", {}, name));
   if (own && PICTURE.test(content_type)) {
-    shown.prepend(h("img", { class: "llm-thumbnail", src: url, alt: "", loading: "lazy" }));
+    node.prepend(h("img", { class: "llm-thumbnail", src: url, alt: "", loading: "lazy" }));
   } else {
-    shown.append(h("span", { class: "llm-size" }, size(bytes)));
+    node.append(h("span", { class: "llm-size" }, size(bytes)));
   }
-  node.replaceChildren(shown);
-  dress(node);
+  return { node, show: () => dress(node, "files.css") };
 }
 
 function size(bytes) {
   const [amount, unit] = bytes < 1e6 ? [bytes / 1e3, "kilobyte"] : [bytes / 1e6, "megabyte"];
   return amount.toLocaleString(undefined, { style: "unit", unit, maximumFractionDigits: 1 });
-}
-
-/** Load the stylesheet of files, once a chat. */
-function dress(node) {
-  const root = node.getRootNode();
-  if (root.querySelector("link[data-files]")) return;
-  const known = /** @type {HTMLLinkElement | null} */ (document.querySelector("link[data-llmstream]"));
-  const link = /** @type {HTMLLinkElement} */ (h("link", { rel: "stylesheet", "data-files": true }));
-  link.href = new URL("./files.css", import.meta.url).href;
-  if (known?.nonce) link.nonce = known.nonce;
-  root.prepend(link);
 }

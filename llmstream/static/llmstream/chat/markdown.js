@@ -1,7 +1,7 @@
 /** Markdown that grows: blocks that are finished keep their elements, only the end of the text is read again. */
 
 import { Lexer } from "../vendor/marked.esm.js";
-import { build, isShown } from "./blocks.js";
+import { build, change, isShown } from "./blocks.js";
 import { h } from "./dom.js";
 import { closed } from "./tail.js";
 
@@ -13,7 +13,7 @@ export class Markdown {
   #container;
   #text = "";
   #settled = false;
-  /** @type {{token: any, key: string, node: HTMLElement}[]} */
+  /** @type {{token: any, raw: string, links: string, node: HTMLElement}[]} */
   #blocks = [];
   /** How much of the text, and how many blocks, are finished. */
   #frozen = { length: 0, blocks: 0 };
@@ -44,35 +44,50 @@ export class Markdown {
     const rest = text.slice(this.#frozen.length);
     const tokens = this.#lex(settled ? rest : closed(rest));
     this.#draw(tokens.filter(isShown));
-    if (!settled) this.#freeze(tokens, rest);
-    else if (FORMULA.test(text)) import("./formulas.js").then((found) => found.show(this, this.#container, text));
+    if (!settled) return this.#freeze(tokens, rest);
+    this.#colour(0);
+    if (FORMULA.test(text)) import("./formulas.js").then((found) => found.show(this, this.#container, text));
   }
 
+  /** What is within a line is read when it is built: most blocks stay as they are. */
   #lex(source) {
     const lexer = new Lexer({ gfm: true, extensions: this.extensions });
     Object.assign(lexer.tokens.links, this.#links);
     try {
-      const tokens = lexer.lex(source);
-      this.#links = { ...lexer.tokens.links };
-      return [...tokens];
+      lexer.blockTokens(source, lexer.tokens);
     } catch {
       // Nested too deeply to be read: shown as it is.
-      return [{ type: "html", raw: source, text: source }];
+      return [plain(source)];
     }
+    for (const { src, tokens } of lexer.inlineQueue) {
+      tokens.read = () => {
+        delete tokens.read;
+        lexer.inlineTokens(src, tokens);
+      };
+    }
+    this.#links = { ...lexer.tokens.links };
+    return [...lexer.tokens];
   }
 
   #draw(tokens) {
     const links = Object.keys(this.#links).length ? JSON.stringify(this.#links) : "";
     const first = this.#frozen.blocks;
     tokens.forEach((token, index) => {
-      const key = `${token.type} ${links} ${token.raw.trimEnd()}`;
+      const raw = token.raw.trimEnd();
       const old = this.#blocks[first + index];
-      if (old?.key === key) return;
-      if (old && grow(old, token)) return void Object.assign(old, { token, key });
-      const node = build(token);
+      const isAlike = old?.token.type === token.type && old.links === links;
+      if (isAlike && old.raw === raw) return;
+      let node;
+      try {
+        if (isAlike && change(old.node, old.token, token)) return void Object.assign(old, { token, raw });
+        node = build(token);
+      } catch {
+        // Nested too deeply.
+        node = build(plain(token.raw));
+      }
       if (old) old.node.replaceWith(node);
       else this.#container.append(node);
-      this.#blocks[first + index] = { token, key, node };
+      this.#blocks[first + index] = { token, raw, links, node };
     });
     for (const { node } of this.#blocks.splice(first + tokens.length)) node.remove();
   }
@@ -84,17 +99,23 @@ export class Markdown {
     const raw = done.map((token) => token.raw).join("");
     // Where the lexer has tidied the source its tokens do not tell how far it came.
     if (!raw || !source.startsWith(raw)) return;
+    const before = this.#frozen.blocks;
     this.#frozen.length += raw.length;
     this.#frozen.blocks += done.filter(isShown).length;
+    this.#colour(before, this.#frozen.blocks);
+  }
+
+  /** Code that will not change any more gets its colours. */
+  #colour(from, to) {
+    const nodes = this.#blocks.slice(from, to).map(({ node }) => node);
+    const found = nodes.filter((node) => node.querySelector("[data-language]"));
+    if (!found.length) return;
+    import("./highlight.js").then(({ highlight }) => found.forEach(highlight), () => {});
   }
 }
 
-/** Let a code block grow in place; a reader may be selecting or scrolling in it. */
-function grow({ token: old, node }, token) {
-  if (token.type !== "code" || old.type !== "code" || token.lang !== old.lang) return false;
-  if (!old.text || !token.text.startsWith(old.text)) return false;
-  node.querySelector("code").firstChild.appendData(token.text.slice(old.text.length));
-  return true;
+function plain(text) {
+  return { type: "html", raw: text, text };
 }
 
 /** The elements of a whole text. @param {string} source */

@@ -3,7 +3,7 @@
 import { plainText } from "../state.js";
 import { button, copyButton, h, put } from "./dom.js";
 import { createPart } from "./parts.js";
-import { WORDS } from "./words.js";
+import { WORDS, _ } from "./words.js";
 
 /** Ends of an answer, after which it can be written anew. */
 const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
@@ -13,6 +13,7 @@ const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
  * @property {any} generation the one that writes it
  * @property {boolean} isIdle whether nothing is at work in the conversation
  * @property {typeof import ("./branching.js") | null} branching
+ * @property {import ("./feedback.js").Ratings | null} ratings
  * @property {number} version its place among its versions, from 0 on @property {number} versions how many there are
  * @property {boolean} canWrite @property {boolean} canDecide
  * @property {string} me id of the reader @property {string} assistant what answers are signed with
@@ -69,13 +70,14 @@ export class MessageView {
     put(this.retry, message.status === "completed" ? WORDS.regenerate : WORDS.retry);
     this.retry.hidden = !(mayChange && message.role === "assistant" && message.generation);
     this.edit.hidden = !(mayChange && mine && around.branching);
+    around.ratings?.show(this);
     this.copy.hidden = !navigator.clipboard || message.role !== "assistant" || !text || message.status === "running";
   }
 
   #showVersions({ branching, version, versions }) {
     if (!this.versions && branching && versions > 1) {
       this.versions = new branching.Versions(this.onTurn);
-      this.history.after(this.versions.node);
+      this.versions.follow(this.history);
     }
     this.versions?.show(version, versions);
   }
@@ -110,5 +112,5 @@ function stateText({ status }, generation) {
     return generation?.phase && generation.status !== "waiting" ? generation.phase.detail || generation.phase.name : "";
   }
   if (status === "completed") return generation?.finish_reason === "length" ? WORDS.cut : "";
-  return generation?.error?.message || (WORDS.ended[status] ?? "");
+  return _(generation?.error?.message ?? "") || (WORDS.ended[status] ?? "");
 }

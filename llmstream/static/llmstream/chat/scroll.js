@@ -2,16 +2,18 @@
 
 const LET_GO_PX = 3;
 const CATCH_PX = 60;
+const QUIET_MS = 250;
 
 export class StickToEnd {
   #pinned = true;
   #bottom = 0;
   #before = 0;
   #observer = new ResizeObserver(() => this.#follow());
+  #watching;
 
   /** @param {HTMLElement} viewport scrolls @param {HTMLElement} content grows @param {HTMLElement} button leads back */
   constructor(viewport, content, button) {
-    Object.assign(this, { viewport, button });
+    Object.assign(this, { viewport, content, button });
     viewport.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     viewport.addEventListener("wheel", (event) => this.#onWheel(event), { passive: true });
     button.addEventListener("click", () => this.pin());
@@ -22,6 +24,14 @@ export class StickToEnd {
   /** Go to the end and stay there. */
   pin() {
     this.#set(true);
+    this.#follow();
+  }
+
+  /** The content has grown in this frame. While it does in each, nobody else has to look: that would be a second pass. */
+  grown() {
+    clearTimeout(this.#watching);
+    this.#observer.unobserve(this.content);
+    this.#watching = setTimeout(() => this.#observer.observe(this.content), QUIET_MS);
     this.#follow();
   }
 
@@ -60,6 +70,6 @@ export class StickToEnd {
 
   #set(pinned) {
     this.#pinned = pinned;
-    this.button.hidden = pinned;
+    if (this.button.hidden !== pinned) this.button.hidden = pinned;
   }
 }

@@ -17,6 +17,7 @@ export class Transcript {
   /** @type {{id: string, step: 1 | -1} | null} */
   #turnedTo = null;
   #branching = null;
+  #ratings = null;
   #older = h("p", { class: "llm-note", hidden: true }, WORDS.older);
 
   /**
@@ -26,12 +27,16 @@ export class Transcript {
   constructor(log, handlers, reader) {
     Object.assign(this, { log, handlers, reader });
     log.append(this.#older);
-    const onLoad = (found) => {
-      this.#branching = found;
-      this.show();
-    };
-    // Should it not come, messages can be read and sent all the same.
-    import("./branching.js").then(onLoad, () => {});
+  }
+
+  /** Load what comes after the rest. Should it not come, messages can be read and sent all the same. */
+  async complete(chat) {
+    const rated = chat.getAttribute("feedback") !== "off";
+    const parts = [import("./branching.js"), rated && import("./feedback.js")];
+    const [branching, feedback] = (await Promise.allSettled(parts)).map(({ value }) => value || null);
+    this.#branching = branching;
+    this.#ratings ??= feedback && new feedback.Ratings(chat, this.handlers);
+    this.show();
   }
 
   /** @param {import ("../state.js").State} [state] */
@@ -94,10 +99,11 @@ export class Transcript {
       const after = this.log.children[index + 1];
       if (after !== view.node) this.log.insertBefore(view.node, after ?? null);
       const same = known.get(message.parent) ?? [];
-      const place = { version: same.indexOf(message.id), versions: same.length, branching: this.#branching };
+      const place = { version: same.indexOf(message.id), versions: same.length, branching: this.#branching, ratings: this.#ratings };
       view.show(message, { generation: generations.get(message.generation), isIdle, ...place, ...reader });
     });
     this.#keepFocus(held);
+    this.handlers.onRender();
   }
 
   /** What has had the focus may have gone; the focus must not fall out of the chat with it. */
