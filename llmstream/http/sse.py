@@ -36,8 +36,9 @@ def _encode_unstored(conversation: str, event: WireEvent, event_id: str | None) 
     return encode_event(event, event_id)
 
 
-#: The comment is for those who look at the bytes, the event for browsers, which tell nothing of comments.
-HEARTBEAT = b": keep-alive\n\n" + encode_event({"type": HEARTBEAT_EVENT}, None)
+HEARTBEAT = b": keep-alive\n\n"
+#: For clients that asked for ``ready``: browsers do not tell them of comments.
+HEARD_HEARTBEAT = HEARTBEAT + encode_event({"type": HEARTBEAT_EVENT}, None)
 
 FORMAT: WireFormat[bytes] = WireFormat(encode_row, _encode_unstored, b"".join)
 

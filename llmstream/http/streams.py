@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from ..access import Access
 from ..conf import get_settings
 from ..engine import Engine, get_engine
-from ..events import ERROR, ROTATE, WireEvent
+from ..events import ERROR, READY, ROTATE, WireEvent
 from ..exceptions import (
     DatabaseUnavailable,
     LLMStreamError,
@@ -54,6 +54,8 @@ class EventStream:
         self._body: AsyncGenerator[bytes, None] | None = None
         self._disconnected = False
         self._writing = False
+        asked = any(event["type"] == READY for event, _ in start.preface)
+        self._heartbeat = sse.HEARD_HEARTBEAT if asked else sse.HEARTBEAT
         lifetime = get_settings().stream_lifetime
         self._deadline = engine.loop.time() + lifetime * random.uniform(0.9, 1.1)  # noqa: S311
         self._moved = engine.loop.time()
@@ -97,7 +99,7 @@ class EventStream:
                         yield opening + (chunk or b"")
                         opening = b""
                     elif self._engine.loop.time() - self._moved >= heartbeat:
-                        yield sse.HEARTBEAT
+                        yield self._heartbeat
                     if self._engine.loop.time() >= self._deadline and not self._reader.ended:
                         yield sse.encode_event({"type": ROTATE}, None) + _retry_frame(_RETRY_ROTATE_MS)
                         return

@@ -85,7 +85,7 @@ def stream(events: list[tuple[dict[str, Any], str | None]]) -> Iterator[bytes]:
             yield sse.encode_row(Row(number, event["type"], None, encode(event)), event_id)
         else:
             yield sse.encode_event(event, event_id)
-        yield sse.HEARTBEAT
+        yield sse.HEARD_HEARTBEAT
 
 
 def expected(events: list[tuple[dict[str, Any], str | None]]) -> list[tuple[str, dict[str, Any], str]]:
