@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import shutil
 import sys
@@ -22,8 +23,9 @@ from .site import Services
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seed", default="", help="the first run's seed; a random one by default")
-    parser.add_argument("--minutes", type=float, default=10.0, help="0 for one run only; default 10")
+    seed, minutes = os.environ.get("CHAOS_SEED", ""), os.environ.get("CHAOS_MINUTES") or 10
+    parser.add_argument("--seed", default=seed, help="the first run's seed; CHAOS_SEED or a random one by default")
+    parser.add_argument("--minutes", type=float, default=minutes, help="0 for one run only; CHAOS_MINUTES or 10")
     parser.add_argument("--seconds", type=float, default=30.0, help="seconds of faults in one run; default 30")
     parser.add_argument("--rooms", type=int, default=6, help="conversations, five clients each; default 6")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="", help="otherwise the seed says")

@@ -136,7 +136,8 @@ class Watcher(Client):
 
             read = asyncio.ensure_future(self.read(self._reader, self.anywhere().call(self._path), enough))
             # Nothing more comes to a client that has everything already.
-            await asyncio.wait([read, self._head], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [read, self._head]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not read.done():
                 await self._last_look(read)
             await self.breathe()
@@ -178,7 +179,8 @@ class Talker(Client):
                 status = await self.read(
                     read_aiohttp, api.call(f"generations/{self._generation}/events/"), self._is_end
                 )
-                self._over = self._over or status == 204
+                if status == 204:
+                    self._over = True
             else:
                 # Whatever became of the last try: the client_id makes this the same prompt.
                 await self.read(read_aiohttp, api.post_call(self._conversation, prompt, **body), self._is_end)

@@ -27,7 +27,7 @@ def event_id(seq: int) -> str:
 
 def stored() -> Lines:
     """The log of one prompt and its answer."""
-    wire = [
+    wire: Lines = [
         {"type": "message-created", "message": {"id": "m1"}, "generation": "g1"},
         {"type": "message-created", "message": {"id": "m2"}, "generation": "g1"},
         {"type": "generation-start", **IDS},

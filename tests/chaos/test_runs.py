@@ -1,0 +1,84 @@
+"""A whole site under faults: whatever befalls it, nobody loses anything and everything comes to an end.
+
+``LLMSTREAM_CHAOS`` is the number of random runs on each database, ``LLMSTREAM_CHAOS_SEED`` the seed of the first.
+``LLMSTREAM_LOCKED`` is for how many seconds SQLite is locked, and ``LLMSTREAM_BILLED`` the number of answers whose
+ledger is compared with the service's count. ``python -m tests.chaos`` runs for longer.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from .plan import UPSTREAM, Act, Plan, draw
+from .record import read_lines
+from .run import Outcome, perform
+from .site import Services
+
+RUNS: Final = int(os.environ.get("LLMSTREAM_CHAOS", "1"))
+SEED: Final = os.environ.get("LLMSTREAM_CHAOS_SEED", "20")
+LOCKED: Final = float(os.environ.get("LLMSTREAM_LOCKED", "3"))
+BILLED: Final = int(os.environ.get("LLMSTREAM_BILLED", "24"))
+
+pytestmark = pytest.mark.timeout(600)
+
+
+async def survives(plan: Plan, services: Services, directory: Path) -> Outcome:
+    """Perform a plan in which nothing may go wrong."""
+    print(plan)
+    outcome = await perform(plan, services, directory)
+    print(outcome)
+    assert not outcome.violations, f"{outcome}\nkept in {directory}"
+    return outcome
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("number", range(RUNS))
+async def test_random_faults(services: Services, directory: Path, database: str, number: int) -> None:
+    plan = draw(f"{SEED}+{number}", seconds=5.0, rooms=3, database=database)
+    outcome = await survives(plan, services, directory)
+    assert outcome.figures["events seen"]
+
+
+#: The faults that a site is asked about first, each on its own and in the middle of answers.
+SCENARIOS: Final = {
+    "PostgreSQL restarted": ("postgres", (Act(0.8, "postgres", 0, "restart", 0.8),)),
+    "its connections killed": ("postgres", (Act(0.5, "postgres", 0, "terminate", 0), Act(1, "postgres", 0, "cut", 0))),
+    "PostgreSQL full": ("postgres", (Act(0.6, "postgres", 0, "full", 1.2),)),
+    "Valkey killed": ("postgres", (Act(0.5, "layer", 0, "kill", 1.0),)),
+    "SQLite locked": ("sqlite", (Act(0.6, "sqlite", 0, "lock", LOCKED),)),
+    "SQLite full": ("sqlite", (Act(0.6, "sqlite", 0, "full", 1.2),)),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_one_fault(services: Services, directory: Path, name: str) -> None:
+    database, acts = SCENARIOS[name]
+    plan = Plan(name, database, True, 2, 2, 1.5, acts=acts, models=("paced", UPSTREAM[0]), watchers=("sse", "socket"))
+    outcome = await survives(plan, services, directory)
+    # The processes lived on, so every answer was given, unless somebody has stopped it.
+    assert set(outcome.figures) & {"failed", "interrupted"} == set(), outcome
+
+
+async def test_the_ledger_is_what_the_service_counted(services: Services, directory: Path) -> None:
+    """Answers that end by themselves, fail, are stopped, or lose their process to kill -9."""
+    rooms = max(3, BILLED // 50)
+    kills = tuple(Act(at / 10, "web", at // 15 % 2, "kill", 0.4) for at in range(8, BILLED * 2, 15))
+    plan = Plan("ledger", "postgres", True, 2, rooms, 0.0, acts=kills, prompts=BILLED // rooms, models=UPSTREAM,
+                watchers=("sse",))  # fmt: skip
+    await survives(replace(plan), services, directory)
+    rows = list(read_lines(directory / "table-usage.jsonl"))
+    calls = list(read_lines(directory / "upstream.jsonl"))
+    counted = [row["output_tokens"] for row in rows if not row["estimated"]]
+    told = {row["id"]: row["public_id"] for row in read_lines(directory / "table-generations.jsonl")}
+    exact = {told[row["generation_id"]] for row in rows if not row["estimated"]}
+    print(
+        f"{len(told)} answers, {len(kills)} kills, {len(calls)} calls at the service, {len(rows)} rows;"
+        f" {sum(counted)} tokens in the ledger where the service told, and"
+        f" {sum(call['tokens'] for call in calls if call['generation'] in exact)} that it counted there"
+    )
+    assert len(told) == BILLED // rooms * rooms
