@@ -6,7 +6,6 @@ All of them know only the wire: a reader turns one connection into the events th
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -14,45 +13,17 @@ from dataclasses import replace
 from typing import Any, Final
 
 import httpx
-from websockets.asyncio.client import connect as open_socket
-from websockets.exceptions import WebSocketException
 
 from tests.live.api import Api
 from tests.live.clients import CUTS, Call, Reader, Refused, http_client, read_aiohttp
 from tests.live.history import Received, position
-from tests.live.sockets import PATH
+from tests.live.sockets import read_socket
 
 from .record import Recorder
 
 #: Seconds of silence after which a client gives a connection up: the site sends heartbeats every second.
 SILENCE: Final = 5.0
 _LONG_POLL: Final = 2.0
-
-
-async def read_socket(call: Call) -> AsyncIterator[Received]:
-    """Join the room that a call for its events names; a socket that breaks or falls silent is a ConnectionError."""
-    base, _, rest = call.url.partition("/llmstream/conversations/")
-    join = {"room": rest.partition("/")[0], "last_event_id": call.headers.get("Last-Event-ID", "")}
-    cookies = "; ".join(f"{name}={value}" for name, value in call.cookies.items())
-    try:
-        async with open_socket(
-            base.replace("http", "ws") + PATH,
-            origin=base,  # type: ignore[arg-type]
-            additional_headers={"Cookie": cookies},
-            open_timeout=call.timeout,
-            close_timeout=0.2,
-            ping_interval=None,
-            max_size=None,
-        ) as socket:
-            await socket.send(json.dumps({"type": "join", **join}))
-            while True:
-                frame = json.loads(await asyncio.wait_for(socket.recv(), call.timeout))
-                if frame["type"] == "event":
-                    yield Received(frame["id"] or "", frame["event"]["type"], frame["event"])
-                elif frame["type"] == "error":
-                    raise ConnectionError(frame["error"]["code"])
-    except (WebSocketException, OSError) as error:
-        raise ConnectionError from error
 
 
 async def read_poll(call: Call) -> AsyncIterator[Received]:
