@@ -1,8 +1,8 @@
-"""Thousands of SSE clients in a process of their own: ``python -m tests.chaos.crowd`` with an order on its input.
+"""Thousands of SSE clients in a process of their own: ``python -m tests.chaos.crowd ORDER``, a JSON object.
 
 A client costs a socket and a few hundred bytes, so that the load says something about the site and not about the
 client. It keeps what came as it came and writes it down as the histories of ``record`` at the end; what it prints is a
-JSON object of figures. Lines on its input tell it when to ``stop``.
+JSON object of figures. It answers each line of its input with how it is, and ``stop`` with the figures.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ _PATIENCE: Final = 30.0
 class Order:
     """What a crowd does.
 
-    ``clients`` follow the conversations of ``paths`` in turn, at first at the port that is their turn's of ``first``,
-    later at a random one of ``ports``. With ``cut_every`` each loses its connection about every so many seconds and
-    comes back ``offline`` seconds later; else it comes back at once. ``silent`` clients never read, with a receive
-    buffer of a few kilobytes. ``canaries`` and ``conversations`` go with ``paths``.
+    ``clients`` follow the ``conversations`` in turn, at first at the port that is their turn's of ``first``,
+    later at a random one of ``ports``, as if a balancer stood there that knows which are alive. With ``cut_every`` each
+    loses its connection about every so many seconds and comes back ``offline`` seconds later; else it comes back at
+    once. ``silent`` clients never read, with a receive buffer of a few kilobytes. ``canaries`` go with
+    ``conversations``.
     """
 
     clients: int
@@ -50,6 +51,8 @@ class Order:
     cut_every: float = 0.0
     offline: float = 0.0
     silent: bool = False
+    #: Whether there is more to see after they have gone.
+    leaves: bool = False
     #: Seconds over which the first connections are spread.
     ramp: float = 1.0
 
@@ -242,7 +245,7 @@ class Follower(asyncio.Protocol):
             "conversation": self._order.conversations[self._turn],
             "canary": self._order.canaries[self._turn],
             "scope": "conversation",
-            "leaves": self._order.silent,
+            "leaves": self._order.leaves,
         }
         self._note({"do": "arrived", "id": self.last_id.decode()})
         return b"\n".join([json.dumps(about).encode(), *self.lines, b""])
@@ -293,7 +296,7 @@ def main() -> None:
     """Read the order, follow, and print the figures."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    order = Order(**json.loads(sys.stdin.readline()))
+    order = Order(**json.loads(sys.argv[1]))
     print(json.dumps(asyncio.run(Crowd(order).run())), flush=True)
 
 

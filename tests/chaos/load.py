@@ -30,12 +30,11 @@ class CrowdProcess:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.chaos.crowd"),
+            *(sys.executable, "-m", "tests.chaos.crowd", json.dumps(asdict(self.order))),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE,
         )
-        self._say(json.dumps(asdict(self.order)))
         return self
 
     async def __aexit__(
@@ -46,15 +45,11 @@ class CrowdProcess:
             self._process.kill()
             await self._process.wait()
 
-    def _say(self, line: str) -> None:
+    async def _ask(self, line: str) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n".encode())
-
-    async def _ask(self, line: str) -> dict[str, Any]:
-        self._say(line)
-        assert self._process is not None
         assert self._process.stdout is not None
+        self._process.stdin.write(f"{line}\n".encode())
         answer = await self._process.stdout.readline()
         assert answer, "the crowd's process has ended"
         found: dict[str, Any] = json.loads(answer)

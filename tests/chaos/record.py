@@ -23,7 +23,7 @@ TABLES: Mapping[str, str] = {
         "SELECT id, public_id, conversation_id, role, status, text, client_id FROM llmstream_message ORDER BY id"
     ),
     "generations": (
-        "SELECT id, public_id, conversation_id, message_id, model, status, end_seq, fence, takeovers"
+        "SELECT id, public_id, conversation_id, message_id, model, status, end_seq, fence, takeovers, error_code"
         " FROM llmstream_generation ORDER BY id"
     ),
     "usage": "SELECT generation_id, input_tokens, output_tokens, estimated FROM llmstream_usagerecord ORDER BY id",

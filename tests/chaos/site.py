@@ -29,7 +29,7 @@ from tools.services.valkey import ValkeyServer
 from .links import Link
 from .plan import INSIDE, Act, Plan
 
-_PACED: Final = {"PROVIDER": "tests.live.sites.provider.PacedProvider"}
+_PACED: Final = "tests.live.sites.provider.PacedProvider"
 #: What becomes of an insert while there is no room, with the code that PostgreSQL has for that.
 _FULL: Final = """
 CREATE FUNCTION chaos_full() RETURNS trigger LANGUAGE plpgsql AS
@@ -134,12 +134,15 @@ class Site:
 
     def _models(self, port: int) -> dict[str, dict[str, Any]]:
         options = {"base_url": f"http://127.0.0.1:{port}/v1", "api_key": API_KEY, "max_retries": 0}
-        there = {"PROVIDER": PROVIDER, "OPTIONS": options, "FIRST_TOKEN_TIMEOUT": 3.0, "TOKEN_TIMEOUT": 2.0}
-        return {
-            INSIDE[0]: _PACED,
-            INSIDE[1]: {**_PACED, "RECOVERY": ["retry", "continue"]},
-            **{name: {**there, "MODEL": name} for name in self.plan.models if name not in INSIDE},
+        models: dict[str, dict[str, Any]] = {
+            INSIDE[0]: {"PROVIDER": _PACED},
+            INSIDE[1]: {"PROVIDER": _PACED, "RECOVERY": ["retry", "continue"]},
         }
+        for name in set(self.plan.models) - set(INSIDE):
+            # Only where silence is meant: a busy machine is silent, too.
+            patience = 1.5 if name.startswith("silent") else 20.0
+            models[name] = {"PROVIDER": PROVIDER, "MODEL": name, "OPTIONS": options, "TOKEN_TIMEOUT": patience}
+        return models
 
     def apis(self, user: str, *, direct: bool = False) -> list[Api]:
         """A user at each process, over the links unless ``direct``."""

@@ -111,7 +111,8 @@ async def test_reconnect_storm(services: Services, directory: Path) -> None:
         doomed, *others = site.webs
         api = site.apis("alice", direct=True)[1]
         room = await api.conversation()
-        async with CrowdProcess(order(site, directory, [room], first=[doomed.port])) as crowd:
+        going = order(site, directory, [room], first=[doomed.port], ports=[web.port for web in others])
+        async with CrowdProcess(going) as crowd:
             await crowd.all_inside()
             sent = await api.send(answer_of(SECONDS + CROWD / 200), to=room)
             await asyncio.sleep(0.5)
@@ -146,7 +147,7 @@ async def lags(site: Site, directory: Path, room: str, model: str, name: str) ->
     """Have an answer followed by ten clients that read; return by how much each event came after its commit."""
     api = site.apis("alice", direct=True)[0]
     peak = [memory(site)]
-    async with CrowdProcess(order(site, directory, [room], clients=10, name=name, ramp=0.1)) as readers:
+    async with CrowdProcess(order(site, directory, [room], clients=10, name=name, ramp=0.1, leaves=True)) as readers:
         await readers.all_inside()
         sent = await api.send("go", to=room, model=model)
         watching = asyncio.create_task(_watch(lambda: peak.append(memory(site))))
@@ -181,7 +182,7 @@ async def test_silent_clients_cost_little_and_hold_nobody_up(services: Services,
     async with Site(quiet, services, directory) as site:
         room = await site.apis("alice", direct=True)[0].conversation()
         alone, before = await lags(site, directory, room, model, "alone")
-        async with CrowdProcess(order(site, directory, [room], name="silent", silent=True)) as silent:
+        async with CrowdProcess(order(site, directory, [room], name="silent", silent=True, leaves=True)) as silent:
             idle = memory(site)
             async with asyncio.timeout(120):
                 while connected(site) < CROWD:

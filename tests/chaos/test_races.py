@@ -25,7 +25,7 @@ from .site import Services, Site
 RACES: Final = int(os.environ.get("LLMSTREAM_RACES", "60"))
 TOGETHER: Final = 12
 #: An answer takes about this long; the racers aim for its end.
-LENGTH: Final = 0.03
+LENGTH: Final = 0.15
 
 pytestmark = pytest.mark.timeout(1_800)
 
@@ -63,7 +63,7 @@ class Racer:
         stopped = (await self._post(f"generations/{generation}/stop/"))["generation"]
         self._recorder.write("stopped", generation=generation, status=stopped["status"])
         self.winners[stopped["status"]] += 1
-        self._aim = min(max(self._aim + (0.004 if stopped["status"] == "stopped" else -0.004), 0.0), 1.0)
+        self._aim = min(self._aim * (1.15 if stopped["status"] == "stopped" else 0.87), 2 * LENGTH)
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])

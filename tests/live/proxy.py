@@ -156,15 +156,15 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number, self.connections = self.connections, self.connections + 1
-        if self.refuse:
-            self._break([writer], rst=True)
-            return
-        cut = self.cut_of(number)
         try:
-            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+            upstream_reader, upstream = await self._dial()
         except OSError:
             self._break([writer], rst=True)
             return
+        except asyncio.CancelledError:
+            writer.close()
+            raise
+        cut = self.cut_of(number)
         pair = writer, upstream
         self._open.add(pair)
         self.opened.set()
@@ -181,6 +181,11 @@ class FaultProxy:
             self._open.discard(pair)
             for end in pair:
                 end.close()
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.refuse:
+            raise ConnectionRefusedError
+        return await asyncio.open_connection("127.0.0.1", self._target)
 
     async def _request(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
