@@ -67,9 +67,10 @@ def answer_of(seconds: float) -> str:
     return script(round(seconds * RATE), 1 / RATE)
 
 
-async def finished(api: Api, sent: Sent, crowd: CrowdProcess, patience: float) -> None:
-    """Wait for an answer's end, and for everybody to have it."""
-    state = await api.settled(sent.conversation, patience=patience)
+async def finished(api: Api, sent: Sent, crowd: CrowdProcess, seconds: float) -> None:
+    """Wait for the end of an answer that takes so long, and for everybody to have it."""
+    await asyncio.sleep(seconds)
+    state = await api.settled(sent.conversation, patience=120.0)
     await crowd.all_at(state["last_event_id"])
 
 
@@ -92,7 +93,7 @@ async def test_jitter(services: Services, directory: Path) -> None:
         async with CrowdProcess(going) as crowd:
             await crowd.until(lambda report: report["inside"] > CROWD * 0.6, 120)
             sent = await api.send(answer_of(SECONDS), to=room)
-            await finished(api, sent, crowd, SECONDS * 3 + 60)
+            await finished(api, sent, crowd, SECONDS)
             figures = await crowd.stop()
         all_well(site.database, directory)
     found = replays(directory, figures, CROWD)
@@ -114,12 +115,13 @@ async def test_reconnect_storm(services: Services, directory: Path) -> None:
         going = order(site, directory, [room], first=[doomed.port], ports=[web.port for web in others])
         async with CrowdProcess(going) as crowd:
             await crowd.all_inside()
-            sent = await api.send(answer_of(SECONDS + CROWD / 200), to=room)
+            length = SECONDS + CROWD / 200
+            sent = await api.send(answer_of(length), to=room)
             await asyncio.sleep(0.5)
             doomed.kill()
             killed = time.time()
             await crowd.all_inside()
-            await finished(api, sent, crowd, 120)
+            await finished(api, sent, crowd, max(0.0, killed + length - time.time()))
             figures = await crowd.stop()
         all_well(site.database, directory)
     back = [coming["back"] - killed for coming in figures["comings"] if coming["lost"] >= killed - 0.5]
@@ -151,7 +153,7 @@ async def lags(site: Site, directory: Path, room: str, model: str, name: str) ->
         await readers.all_inside()
         sent = await api.send("go", to=room, model=model)
         watching = asyncio.create_task(_watch(lambda: peak.append(memory(site))))
-        await finished(api, sent, readers, 180)
+        await finished(api, sent, readers, 1.0)
         watching.cancel()
         await readers.stop()
     made = {
