@@ -25,7 +25,7 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 #: A client that is refused comes back after up to so many seconds, twice as many each time, at most the second.
 _BACKOFF: Final = 0.25, 2.0
 #: Seconds that an answer to a request may take before the client gives it up.
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Follower(asyncio.Protocol):
         self.connected = False
         self._transport: asyncio.Transport | None = None
         self._lost = 0.0
-        self._gone = asyncio.Event()
+        self._answered, self._gone = asyncio.Event(), asyncio.Event()
         self._reset()
 
     def _reset(self) -> None:
@@ -90,6 +90,7 @@ class Follower(asyncio.Protocol):
         self._raw = bytearray()
         self._left = 0
         self._block = bytearray()
+        self._answered.clear()
         self._gone.clear()
 
     async def run(self) -> None:
@@ -102,8 +103,8 @@ class Follower(asyncio.Protocol):
             while not await self._connect(port):
                 misses += 1
                 await asyncio.sleep(self._luck.uniform(0, min(_BACKOFF[0] * 2**misses, _BACKOFF[1])))
-                port = self._luck.choice(self._order.ports)
-            misses = 0
+                port = self._luck.choice(self._order.ports) if self._lost else port
+            misses, self._lost = 0, self._lost or time.time()
             await self._stay()
             await asyncio.sleep(self._order.offline or self._luck.uniform(0, 0.5))
             port = self._luck.choice(self._order.ports)
@@ -128,8 +129,7 @@ class Follower(asyncio.Protocol):
                 if self._order.silent:
                     self._transport.pause_reading()
                     return True
-                while not self._streaming and not self._gone.is_set():
-                    await asyncio.sleep(0.005)
+                await self._answered.wait()
         except (OSError, TimeoutError):
             self.leave()
             return False
@@ -173,9 +173,11 @@ class Follower(asyncio.Protocol):
             self._transport = None
             if self.connected:
                 self._crowd.inside -= 1
+                self._crowd.cut += 1
+            self._lost = time.time() if self.connected else self._lost
             self.connected = False
-            self._lost = time.time()
             self._note({"do": "cut", "why": "gone"})
+            self._answered.set()
             self._gone.set()
 
     def data_received(self, data: bytes) -> None:
@@ -200,6 +202,7 @@ class Follower(asyncio.Protocol):
         self._streaming = self.connected = True
         self.comings[-1].back = time.time()
         self._crowd.inside += 1
+        self._answered.set()
 
     def _unpack(self) -> None:
         raw = self._raw
@@ -257,6 +260,7 @@ class Crowd:
 
     order: Order
     inside: int = 0
+    cut: int = 0
     followers: list[Follower] = field(default_factory=list)
 
     async def run(self) -> dict[str, Any]:
@@ -278,9 +282,9 @@ class Crowd:
         return {"failed": [repr(error) for error in failed], "comings": list(self._comings())}
 
     def _report(self) -> None:
-        """Say how many have their stream, and how far the one is that is furthest behind."""
-        ids = sorted(follower.last_id.decode() for follower in self.followers)
-        print(json.dumps({"inside": self.inside, "last": ids[0]}), flush=True)
+        """Say how many have their stream, how many were ever cut, and how far the one is that is furthest behind."""
+        last = min(follower.last_id.decode() for follower in self.followers)
+        print(json.dumps({"inside": self.inside, "cut": self.cut, "last": last}), flush=True)
 
     def _comings(self) -> Iterator[dict[str, Any]]:
         for follower in self.followers:
