@@ -1,6 +1,6 @@
 """Crowds: what happens to many clients at once.
 
-``LLMSTREAM_CROWD`` is the number of clients, 40 by default, and ``LLMSTREAM_CROWD_SECONDS`` for how long they follow.
+``LLMSTREAM_CROWD`` is the number of clients, 30 by default, and ``LLMSTREAM_CROWD_SECONDS`` for how long they follow.
 The figures are printed: ``-s`` shows them.
 """
 
@@ -27,10 +27,13 @@ from .plan import Plan
 from .record import dump, read_lines
 from .site import Services, Site
 
-CROWD: Final = int(os.environ.get("LLMSTREAM_CROWD", "40"))
-SECONDS: Final = float(os.environ.get("LLMSTREAM_CROWD_SECONDS", "3"))
+CROWD: Final = int(os.environ.get("LLMSTREAM_CROWD", "30"))
+SECONDS: Final = float(os.environ.get("LLMSTREAM_CROWD_SECONDS", "2"))
 #: Messages a second that everybody follows.
 RATE: Final = 2.0
+BIG: Final = SECONDS > 10
+#: Clients that read, beside those that do not.
+READERS: Final = 10 if BIG else 3
 #: What the processes of a large site are given; one account stands for all clients.
 SITE: Final = {"MAX_STREAMS_PER_USER": 20_000}
 
@@ -83,12 +86,11 @@ def all_well(database: Database, directory: Path) -> None:
 
 async def test_jitter(services: Services, directory: Path) -> None:
     """Everybody's connection goes again and again; they are away for a while, and come back anywhere."""
-    big = SECONDS > 30
-    async with Site(plan("jitter", 3 if big else 2), services, directory) as site:
+    async with Site(plan("jitter", 3 if BIG else 2), services, directory) as site:
         api = site.apis("alice", direct=True)[0]
         room = await api.conversation()
         going = order(
-            site, directory, [room], cut_every=15.0 if big else SECONDS / 3, offline=2.0 if big else 0.3
+            site, directory, [room], cut_every=15.0 if BIG else 0.8, offline=2.0 if BIG else 0.3
         )  # fmt: skip
         async with CrowdProcess(going) as crowd:
             await crowd.until(lambda report: report["inside"] > CROWD * 0.6, 120)
@@ -150,20 +152,25 @@ async def lags(site: Site, directory: Path, room: str, model: str, name: str) ->
     """Have an answer followed by ten clients that read; return by how much each event came after its commit."""
     api = site.apis("alice", direct=True)[0]
     peak = [memory(site)]
-    async with CrowdProcess(order(site, directory, [room], clients=10, name=name, ramp=0.1, leaves=True)) as readers:
+    async with CrowdProcess(
+        order(site, directory, [room], clients=READERS, name=name, ramp=0.1, leaves=True)
+    ) as readers:
         await readers.all_inside()
         sent = await api.send("go", to=room, model=model)
         watching = asyncio.create_task(_watch(lambda: peak.append(memory(site))))
         await finished(api, sent, readers, 1.0)
         watching.cancel()
         await readers.stop()
-    made = {
-        seq: moment.timestamp()
-        for seq, moment in await asyncio.to_thread(site.database.execute, "SELECT seq, created_at FROM llmstream_event")
-    }
+    rows = await asyncio.to_thread(
+        site.database.execute,
+        "SELECT e.seq, e.created_at FROM llmstream_event e JOIN llmstream_conversation c ON c.id = e.conversation_id"
+        " WHERE c.public_id = ?",
+        room,
+    )
+    made = {seq: moment.timestamp() for seq, moment in rows}
     late = [
         line["at"] - made[seq]
-        for number in range(10)
+        for number in range(READERS)
         for line in read_lines(directory / f"client-{name}{number}.jsonl")
         if line["do"] == "event" and line["event"]["type"] == "text-delta"
         for seq in [int(line["id"].rpartition(".")[2])]
@@ -185,8 +192,8 @@ async def left(site: Site, patience: float = 120.0) -> None:
 
 
 async def test_silent_clients_cost_little_hold_nobody_up_and_are_cut_off(services: Services, directory: Path) -> None:
-    """Nobody reads an answer of megabytes on many connections; ten clients beside them read it, as ten did before."""
-    model = "answer?huge=60000&tokens=100&rate=10" if SECONDS > 10 else "answer?huge=200000&tokens=30&rate=20"
+    """Nobody reads an answer of megabytes on many connections; some beside them read it, as others did before."""
+    model = "answer?huge=60000&tokens=100&rate=10" if BIG else "answer?huge=100000&tokens=40&rate=40"
     llmstream = {**SITE, "MAX_ANSWER_CHARS": 10_000_000, "WRITE_TIMEOUT": 2.0}
     quiet = Plan("silent", "postgres", False, 1, 1, 0.0, llmstream, models=(model,), linked=False)
     async with Site(quiet, services, directory) as site:
@@ -207,7 +214,7 @@ async def test_silent_clients_cost_little_hold_nobody_up_and_are_cut_off(service
     print(
         f"silent: {CROWD} clients that read nothing: {grown / 1e6:.1f} MB more at the peak than without them,"
         f" {grown / CROWD / 1e3:.0f} kB each, {(after - before) / 1e6:.1f} MB when they were cut off;"
-        f" ten that read: alone {alone}; beside them {beside}"
+        f" those that read: alone {alone}; beside them {beside}"
     )
-    # What ten that read need for their share comes and goes, whoever else is there.
+    # What those that read need for their share comes and goes, whoever else is there.
     assert grown < 60e6 + CROWD * 0.3e6
