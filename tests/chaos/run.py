@@ -23,6 +23,8 @@ from .site import Services, Site
 
 #: Seconds that everything may take to come to rest once all faults are over.
 PATIENCE: Final = 60.0
+#: Seconds that one question and its answer may take, faults and all.
+PROMPT: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ async def _drive(site: Site, directory: Path) -> list[str]:
         api = site.apis(("alice", "bob")[number % 2], direct=True)[0]
         rooms.append(Room(site, directory, number, await api.conversation()))
     try:
-        async with asyncio.timeout(site.plan.seconds + 2 * PATIENCE), AsyncExitStack() as held:
+        asking = site.plan.seconds + site.plan.prompts * PROMPT
+        async with asyncio.timeout(asking + 2 * PATIENCE), AsyncExitStack() as held:
             watching = [
                 asyncio.create_task(room.watch(number, kind))
                 for room in rooms

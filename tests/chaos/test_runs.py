@@ -23,7 +23,7 @@ SEED: Final = os.environ.get("LLMSTREAM_CHAOS_SEED", "20")
 LOCKED: Final = float(os.environ.get("LLMSTREAM_LOCKED", "2"))
 BILLED: Final = int(os.environ.get("LLMSTREAM_BILLED", "12"))
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(2_400)
 
 
 async def survives(plan: Plan, services: Services, directory: Path) -> Outcome:
@@ -69,7 +69,7 @@ async def test_a_database_and_a_layer_that_go_and_come_back(services: Services, 
 
 async def test_the_ledger_is_what_the_service_counted(services: Services, directory: Path) -> None:
     """Answers that end by themselves, fail, are stopped, or lose their process to kill -9."""
-    rooms = max(3, BILLED // 50)
+    rooms = max(3, BILLED // 20)
     kills = tuple(Act(0.8 + 4.0 * number, "web", number % 2, "kill", 0.4) for number in range(1 + BILLED // 50))
     plan = Plan("ledger", "postgres", True, 2, rooms, 0.0, acts=kills, prompts=BILLED // rooms, models=UPSTREAM,
                 watchers=("sse",))  # fmt: skip
