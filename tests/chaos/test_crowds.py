@@ -216,5 +216,5 @@ async def test_silent_clients_cost_little_hold_nobody_up_and_are_cut_off(service
         f" {grown / CROWD / 1e3:.0f} kB each, {(after - before) / 1e6:.1f} MB when they were cut off;"
         f" those that read: alone {alone}; beside them {beside}"
     )
-    # What those that read need for their share comes and goes, whoever else is there.
-    assert grown < 60e6 + CROWD * 0.3e6
+    # A megabyte each; what pages of a replay leave behind in the process comes once, however many there are.
+    assert grown < 100e6 + CROWD * 1e6
