@@ -153,6 +153,8 @@ class FaultProxy:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Also of a task that was cancelled before it began.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number, self.connections = self.connections, self.connections + 1
@@ -161,9 +163,6 @@ class FaultProxy:
         except OSError:
             self._break([writer], rst=True)
             return
-        except asyncio.CancelledError:
-            writer.close()
-            raise
         cut = self.cut_of(number)
         pair = writer, upstream
         self._open.add(pair)
