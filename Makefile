@@ -3,22 +3,23 @@
 # test     linters, types, migrations and the whole suite      PYTEST_ARGS="-k resume -x"
 # lint     linters and types only
 # bench    benchmarks, one table                               BENCH_ARGS="--help"
+# chaos    a whole site under random faults                    CHAOS_MINUTES=60 CHAOS_SEED=7
 # clean    remove environments, data of the cluster, caches and build results
 
 # The first interpreter that is new enough; PYTHON=/path/to/python3.12 chooses another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
-.PHONY: help demo cluster test lint bench clean
+.PHONY: help demo cluster test lint bench chaos clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \(demo\|cluster\|test\|lint\|bench\|clean\) /make \1 /p' Makefile
+	@sed -n 's/^# \(demo\|cluster\|test\|lint\|bench\|chaos\|clean\) /make \1 /p' Makefile
 
 demo cluster: python
 	@$(PYTHON) -m tools.$@
 
-test lint bench: python
+test lint bench chaos: python
 	@$(PYTHON) -m tools.suite $@
 
 clean:

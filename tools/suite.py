@@ -1,4 +1,4 @@
-"""``make test``, ``make lint`` and ``make bench``: everything they need, then everything they run."""
+"""``make test``, ``make lint``, ``make bench`` and ``make chaos``: everything they need, then everything they run."""
 
 from __future__ import annotations
 
@@ -124,9 +124,14 @@ def bench(python: Path) -> None:
     run("benchmarks", python, "-m", "benchmarks", *shlex.split(os.environ.get("BENCH_ARGS", "")))
 
 
+def chaos(python: Path) -> None:
+    """Runs of a whole site under faults; CHAOS_SEED and CHAOS_MINUTES are for them, and CHAOS_ARGS go to them."""
+    run("chaos", python, "-m", "tests.chaos", *shlex.split(os.environ.get("CHAOS_ARGS", "")))
+
+
 def main() -> None:
     """Prepare the test environment on the oldest supported interpreter here, and run what the argument names."""
-    commands = {"test": test, "lint": lint, "bench": bench}
+    commands = {"test": test, "lint": lint, "bench": bench, "chaos": chaos}
     if sys.argv[1] == "test":
         ensure_chromium()
     _, oldest = interpreters()[0]

@@ -56,6 +56,7 @@ class EventStream:
         self._writing = False
         asked = any(event["type"] == READY for event, _ in start.preface)
         self._heartbeat = sse.HEARD_HEARTBEAT if asked else sse.HEARTBEAT
+        self._cut: Callable[[], None] | None = None
         lifetime = get_settings().stream_lifetime
         self._deadline = engine.loop.time() + lifetime * random.uniform(0.9, 1.1)  # noqa: S311
         self._moved = engine.loop.time()
@@ -120,10 +121,16 @@ class EventStream:
             self._engine.streams.discard(self)
             self._engine.spawn(self._body.aclose())
         elif self._writing and now - self._moved > settings.write_timeout:
-            if self._task:
-                self._task.cancel()
+            self._give_up()
         elif self._refusal or now - self._moved >= settings.heartbeat or now >= self._deadline:
             self._reader.nudge()
+
+    def _give_up(self) -> None:
+        """Cut the connection. Only closed, it would keep what was not taken for as long as the client pleases."""
+        if self._cut:
+            self._cut()  # The server then tells that the client is gone.
+        elif self._task:
+            self._task.cancel()
 
     def shown(self) -> tuple[int, ...]:
         """Return the conversation that the stream shows."""
@@ -140,6 +147,8 @@ class EventStream:
 
     async def run(self, receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
         """Send the body of an ASGI response that has been started; returns when it ends or the client is gone."""
+        # ASGI knows no way to cut a connection, but uvicorn's send belongs to what holds its transport.
+        self._cut = getattr(getattr(getattr(send, "__self__", None), "transport", None), "abort", None)
         watcher = self._engine.loop.create_task(self._watch(receive, asyncio.current_task()))
         try:
             async with aclosing(self.body()) as frames:

@@ -203,6 +203,33 @@ async def test_a_client_that_takes_nothing_is_cut_off(client: AsyncClient, app: 
     await idle(running)
 
 
+class CuttableCall(Call):
+    """A call whose connection can be found and cut, as with uvicorn."""
+
+    @property
+    def transport(self) -> CuttableCall:
+        """What has the connection."""
+        return self
+
+    def abort(self) -> None:
+        """Cut it: the server tells that the client is gone."""
+        self.gone.set()
+
+
+async def test_the_connection_of_a_client_that_takes_nothing_is_cut(client: AsyncClient, running: Engine) -> None:
+    """Only closed, it would stay open with what the client has not taken; and no server need log an exception."""
+    owner = await run_db(opened)
+    with changed(WRITE_TIMEOUT=0.05):
+        call = CuttableCall(client, conversation_path(owner, "events/"), app=StreamHandoff(ASGIHandler()))
+        task = asyncio.create_task(call())
+        await until(lambda: call.body)
+        call.taking.clear()
+        await run_db(ask, owner)
+        await within(asyncio.shield(task))
+    assert call.gone.is_set()
+    await idle(running)
+
+
 async def test_a_client_that_goes_away_in_a_write_leaves_nothing(
     client: AsyncClient, app: Any, running: Engine
 ) -> None:

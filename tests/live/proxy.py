@@ -18,12 +18,14 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 class Cut:
     """Where one connection breaks: after ``events`` whole events or ``body`` bytes of its first response's body.
 
-    Bytes are counted without chunk framing. ``head`` lets nothing of the response through: the request was carried out
-    and nobody heard. ``rst`` resets the connection, otherwise it ends with FIN.
+    Bytes are counted without chunk framing; ``raw`` counts all that the server sends, whatever it speaks. ``head`` lets
+    nothing of the response through: the request was carried out and nobody heard. ``rst`` resets the connection,
+    otherwise it ends with FIN.
     """
 
     events: int | None = None
     body: int | None = None
+    raw: int | None = None
     head: bool = False
     rst: bool = False
 
@@ -40,11 +42,15 @@ class ResponseMeter:
         self._block = bytearray()
         self.body = 0
         self.events = 0
+        self.raw = 0
 
     def feed(self, data: bytes) -> int | None:
         """Return how many bytes of ``data`` lie before the cut, or None when all of it does."""
         if self._cut.head:
             return 0
+        if self._cut.raw is not None:
+            before, self.raw = self.raw, self.raw + len(data)
+            return self._cut.raw - before if self.raw >= self._cut.raw else None
         for index, byte in enumerate(data):
             if self._state(byte):
                 return index + 1
@@ -132,6 +138,10 @@ class FaultProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def cut_of(self, number: int) -> Cut | None:
+        """Where the connection with this number breaks."""
+        return self._cuts[number] if number < len(self._cuts) else None
+
     def cut_all(self, *, rst: bool) -> int:
         """Break every open connection; return how many there were."""
         pairs = list(self._open)
@@ -143,18 +153,17 @@ class FaultProxy:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Also of a task that was cancelled before it began.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number, self.connections = self.connections, self.connections + 1
-        if self.refuse:
-            self._break([writer], rst=True)
-            return
-        cut = self._cuts[number] if number < len(self._cuts) else None
         try:
-            upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._target)
+            upstream_reader, upstream = await self._dial()
         except OSError:
             self._break([writer], rst=True)
             return
+        cut = self.cut_of(number)
         pair = writer, upstream
         self._open.add(pair)
         self.opened.set()
@@ -172,10 +181,14 @@ class FaultProxy:
             for end in pair:
                 end.close()
 
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.refuse:
+            raise ConnectionRefusedError
+        return await asyncio.open_connection("127.0.0.1", self._target)
+
     async def _request(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
-            upstream.write(data)
-            await upstream.drain()
+            await self.carry(data, upstream, back=False)
         # The client is gone: the server must hear of it.
         upstream.close()
 
@@ -183,14 +196,18 @@ class FaultProxy:
         """Forward the response; return whether it has come to its cut."""
         meter = ResponseMeter(cut) if cut else None
         while data := await reader.read(65_536):
-            if self.latency:
-                await asyncio.sleep(self.latency)
             place = meter.feed(data) if meter else None
-            writer.write(data[:place])
-            await writer.drain()
+            await self.carry(data[:place], writer, back=True)
             if place is not None:
                 return True
         return False
+
+    async def carry(self, data: bytes, to: asyncio.StreamWriter, *, back: bool) -> None:
+        """Pass bytes on, ``back`` to the client or forth to the server."""
+        if back and self.latency:
+            await asyncio.sleep(self.latency)
+        to.write(data)
+        await to.drain()
 
     def _break(self, ends: Iterable[asyncio.StreamWriter], *, rst: bool) -> None:
         self.broken += 1

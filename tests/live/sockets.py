@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from .clients import PATIENCE
+from .clients import PATIENCE, Call
 from .history import Received
 from .servers import Account, LiveServer
 
@@ -96,12 +96,43 @@ async def opened(
         yield Socket(connection)
 
 
-async def received(connection: ClientConnection, room: str, last_event_id: str) -> AsyncIterator[Received]:
-    """Join a room and yield its events as every other client's history keeps them."""
+async def received(
+    connection: ClientConnection, room: str, last_event_id: str, *, silence: float = PATIENCE
+) -> AsyncIterator[Received]:
+    """Join a room and yield its events as every other client's history keeps them, to the end of the socket.
+
+    Raises TimeoutError after ``silence`` seconds without a frame, and ConnectionError with the code of an error frame.
+    """
     await connection.send(json.dumps({"type": "join", "room": room, "last_event_id": last_event_id}))
-    async for text in connection:
-        frame = json.loads(text)
+    while True:
+        frame = json.loads(await asyncio.wait_for(connection.recv(), silence))
         if frame["type"] == "event":
             yield Received(frame["id"] or "", frame["event"]["type"], frame["event"])
+        elif frame["type"] == "error":
+            raise ConnectionError(frame["error"]["code"])
         else:
             assert frame["type"] in {"joined", "presence", "pong"}, frame
+
+
+async def read_socket(call: Call) -> AsyncIterator[Received]:
+    """Join the room that a call for its events names, and yield what comes.
+
+    A socket that breaks, is silent for longer than the call's timeout, or brings an error, is a ConnectionError.
+    """
+    base, _, rest = call.url.partition("/llmstream/conversations/")
+    cookies = "; ".join(f"{name}={value}" for name, value in call.cookies.items())
+    try:
+        async with connect(
+            base.replace("http", "ws") + PATH,
+            origin=base,  # type: ignore[arg-type]
+            additional_headers={"Cookie": cookies},
+            open_timeout=call.timeout,
+            close_timeout=0.2,
+            ping_interval=None,
+            max_size=None,
+        ) as connection:
+            room, last_event_id = rest.partition("/")[0], call.headers.get("Last-Event-ID", "")
+            async for event in received(connection, room, last_event_id, silence=call.timeout):
+                yield event
+    except (WebSocketException, OSError) as error:
+        raise ConnectionError from error

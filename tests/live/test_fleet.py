@@ -9,24 +9,22 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import pytest
-from websockets.asyncio.client import connect as open_socket
-from websockets.exceptions import WebSocketException
 
 from tools.services.valkey import ValkeyServer
 
 from .api import Api, Sent, find
-from .clients import CUTS, Call, Reader, connect, ends, read_aiohttp
+from .clients import CUTS, Reader, connect, ends, read_aiohttp
 from .conftest import QUICK, Rig
 from .history import History, Received, check
 from .servers import Database, LiveServer
 from .sites.provider import script
-from .sockets import PATH, received
+from .sockets import read_socket
 
 CLIENTS: Final = int(os.environ.get("LLMSTREAM_FLEET", "60"))
 ROOMS, ANSWERS, TOKENS, PACE = 6, 3, 150, 0.02
@@ -81,23 +79,6 @@ def fleet(module_rig: Rig) -> Iterator[Fleet]:
         yield Fleet(webs, workers, valkey, database)
         for server in (*webs, *workers):
             server.kill()
-
-
-async def read_socket(call: Call) -> AsyncIterator[Received]:
-    """Join the room that a call for its events names, and yield what comes; a broken socket is a ConnectionError."""
-    base, _, rest = call.url.partition("/llmstream/conversations/")
-    cookies = "; ".join(f"{name}={value}" for name, value in call.cookies.items())
-    try:
-        async with open_socket(
-            base.replace("http", "ws") + PATH,
-            origin=base,  # type: ignore[arg-type]
-            additional_headers={"Cookie": cookies},
-            max_size=None,
-        ) as socket:
-            async for event in received(socket, rest.partition("/")[0], call.headers.get("Last-Event-ID", "")):
-                yield event
-    except (WebSocketException, OSError) as error:
-        raise ConnectionError from error
 
 
 async def stubborn(act: Callable[[Api], Awaitable[Sent]], fleet: Fleet) -> Sent:
