@@ -35,9 +35,9 @@ server {{
 class FaultyProxies(NginxServer):
     """Passes requests to the server on the loopback port ``upstream``, at one site in turns with that on ``other``."""
 
-    def __init__(self, upstream: int, other: int) -> None:
+    def __init__(self, upstream: int, other: int = 0) -> None:
         super().__init__([upstream])
-        self._turns = f"upstream turns {{ server 127.0.0.1:{upstream}; server 127.0.0.1:{other}; }}"
+        self._turns = f"upstream turns {{ server 127.0.0.1:{upstream}; server 127.0.0.1:{other or upstream}; }}"
         self._ports = {fault: free_port() for fault in FAULTS}
 
     def url_of(self, fault: str) -> str:
