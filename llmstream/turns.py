@@ -73,6 +73,7 @@ class Turns:
         self._closed = False
         #: Conversations whose generations had lost their owners when it was last looked.
         self._abandoned: set[int] = set()
+        self._sweeps_from = 0.0
         #: How often the next prompt of a conversation could not be claimed, and when it is tried again.
         self._failures: dict[int, tuple[int, float]] = {}
 
@@ -161,11 +162,18 @@ class Turns:
 
     async def notice(self) -> bool:
         """Tell whether generations have lost their owners since the last look. Raises DatabaseError."""
-        before, self._abandoned = self._abandoned, await run_db(abandoned)
+        try:
+            before, self._abandoned = self._abandoned, await run_db(abandoned)
+        except DatabaseError:
+            # Their owners could not keep their leases either: they go first when the database is back.
+            self._sweeps_from = time.monotonic() + get_settings().lease / 3
+            raise
         return bool(self._abandoned - before)
 
     async def sweep(self) -> None:
         """Recover or end what lapsed anywhere, and see to prompts that nobody picked up. Raises DatabaseError."""
+        if time.monotonic() < self._sweeps_from:
+            return
         found = await run_db(sweep)
         held_up = found.held_up
         if not self.claims:

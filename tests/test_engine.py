@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import itertools
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Collection
@@ -22,6 +23,7 @@ from llmstream.database import run_db
 from llmstream.engine import Engine, background_engine, get_engine
 from llmstream.generations.endings import stop
 from llmstream.generations.queries import active_generations
+from llmstream.generations.recovery import abandoned, sweep
 from llmstream.log.transaction import events_committed
 from llmstream.models import Conversation, Event, Generation
 from llmstream.permissions import Requester
@@ -248,6 +250,36 @@ async def test_one_poisonous_generation_does_not_keep_the_sweep_from_the_others(
     with site(POLL_INTERVAL=0.02, SWEEP_INTERVAL=0.02):
         running.wake()
         assert (await ended(healthy.generation, 3.0)).status == "completed"
+
+
+async def test_owners_go_first_when_the_database_is_back(running: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = await run_db(lambda: ask(conversation()))
+    await run_db(lapse, sent.generation)
+    looks = itertools.count()
+
+    def away_at_first() -> set[int]:
+        if next(looks) == 0:
+            raise OperationalError
+        return abandoned()
+
+    monkeypatch.setattr("llmstream.turns.abandoned", away_at_first)
+    with site(POLL_INTERVAL=0.01, SWEEP_INTERVAL=0.01, LEASE=3_600.0):
+        running.wake()
+        await until(lambda: next(looks) > 10)
+    assert await run_db(lambda: Generation.objects.get(pk=sent.generation.pk).status) == "running"
+
+
+def test_a_sweep_that_waited_for_a_lock_lets_the_owner_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    generation = ask(conversation()).generation
+    lapse(generation)
+    clock = iter([0.0, 100.0, 200.0, 200.1])
+    monkeypatch.setattr("llmstream.generations.recovery.monotonic", lambda: next(clock))
+    sweep()
+    generation.refresh_from_db()
+    assert generation.status == "running"
+    sweep()
+    generation.refresh_from_db()
+    assert generation.status != "running"
 
 
 async def test_a_deleted_conversation_leaves_nothing_running(running: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +31,13 @@ def texts(of: Any) -> list[str]:
 def keys(catalog: Catalog) -> set[tuple[str, str | None]]:
     """Return what a catalog has: the English text and its context."""
     return {(texts(message.id)[0], message.context) for message in catalog if message.id}
+
+
+@pytest.fixture(autouse=True)
+def _in_english() -> Iterator[None]:
+    """Leave no language behind, as a request in one does."""
+    with translation.override("en"):
+        yield
 
 
 def test_german_and_a_language_from_right_to_left_are_there() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 from django.db import DatabaseError
@@ -90,7 +91,10 @@ def sweep() -> Sweep:
 
 
 def _settle(conversation: int) -> list[bool]:
+    since, mercy = monotonic(), get_settings().lease / 3
     with suppress(NotFound), locked(conversation) as log:
+        if monotonic() - since > mercy:
+            return []  # Its owner may have waited for the same lock to keep its lease; the next sweep will tell.
         queued = take_back(log)
         expire_calls(log)
         return queued

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 from django.utils.html import escape
+from django.utils.translation import pgettext
 
 from ..events import DATA, ERROR, PART_KINDS, STEER_ACCEPTED, TOOL_APPROVAL_REQUEST, TOOL_CALL, WireEvent
 from ..formats import WireFormat
@@ -87,8 +88,8 @@ def _box(label: str, value: Any) -> str:
 _ADDED: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     TOOL_CALL: lambda found: _box(found["tool"], found["input"]),
     DATA: lambda found: _box(found["name"], found["data"]),
-    STEER_ACCEPTED: lambda found: _box("Added", found["content"]),
-    ERROR: lambda found: _box("Error", found["error"]["message"]),
+    STEER_ACCEPTED: lambda found: _box(pgettext("llm-chat", "Added"), found["content"]),
+    ERROR: lambda found: _box(pgettext("llm-chat", "Error"), found["error"]["message"]),
 }
 #: The event that has added a part, by the part's type.
 _EVENT_OF: Final = {"tool": TOOL_CALL, "data": DATA, "steer": STEER_ACCEPTED}

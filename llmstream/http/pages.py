@@ -13,6 +13,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import pgettext_lazy
 
 from .. import commands
 from ..access import Access
@@ -44,8 +45,8 @@ _MARK: Final = "<!--llmstream-live-->"
 _REFRESH: Final = 3
 #: A comment, which shows nothing.
 _HEARTBEAT: Final = b"<!---->"
-_LONG: Final = "This page has been open for long. Load it again to read on."
-_BROKEN: Final = "The connection broke off. Load the page again to read on."
+_LONG: Final = pgettext_lazy("llm-chat", "This page has been open for long. Load it again to read on.")
+_BROKEN: Final = pgettext_lazy("llm-chat", "The connection broke off. Load the page again to read on.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +156,14 @@ class PageStream(EventStream):
                     if self._answer.waits:
                         break
                     if self._engine.loop.time() >= self._deadline and not self._reader.ended:
-                        note = _LONG
+                        note = str(_LONG)
                         break
             rest = rest if note else await self._close()
         except LLMStreamError as error:
             note = error.envelope()["error"]["message"]
         except Exception:
             logger.exception("A page broke off")
-            note = _BROKEN
+            note = str(_BROKEN)
         yield (self._answer.end(note) + rest).encode()
 
 

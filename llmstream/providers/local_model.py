@@ -1,6 +1,6 @@
 """The embedded model's file: where it is, and how it gets there.
 
-Needs no Django and no settings: ``python -m llmstream.providers.local_model`` fetches it as ``manage.py
+Needs no settings and no database: ``python -m llmstream.providers.local_model`` fetches it as ``manage.py
 llmstream_fetch_model`` does.
 """
 

@@ -46,6 +46,7 @@ def addresses() -> Iterator[tuple[str, str, bytes]]:
     known = {
         "conversation": sent.conversation.public_id,
         "generation": sent.generation.public_id,
+        "message": sent.answer.public_id,
         "attachment": "A" * 22,
         "user": "4711",
         "call": "x",

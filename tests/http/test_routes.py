@@ -34,10 +34,10 @@ SERVED: dict[str, dict[str, bytes]] = {
     "attachments": {"POST": FORM},
     "attachment": {"GET": b"", "DELETE": b""},
     "members": {"GET": b"", "POST": b'{"user": "dave"}'},
-    "feedback": {"GET": b""},
-    "message-feedback": {"POST": b'{"rating": "up"}', "DELETE": b""},
     "member": {"PATCH": b'{"role": "reader"}', "DELETE": b""},
     "conversation-events": {"GET": b""},
+    "feedback": {"GET": b""},
+    "message-feedback": {"POST": b'{"rating": "up"}', "DELETE": b""},
     "generation-events": {"GET": b""},
     "generation-stop": {"POST": b""},
     "generation-steer": {"POST": b'{"content": "x"}'},
@@ -51,7 +51,6 @@ EXPECTED: dict[str, tuple[int, ...]] = {
     "generation-retry": (409,),
     "tool-call": (404,),
     "attachments": (415,),
-    "message-feedback": (404,),
     # Its form sends no file.
     "page": (200, 400),
 }

@@ -1,5 +1,6 @@
 /** What is around the chat of several people: who is here, who types, which prompts wait, and a form to invite. */
 
+import { _ } from "./chat/words.js";
 import { cookieToken } from "./http.js";
 import { active, plainText } from "./state.js";
 
@@ -7,13 +8,16 @@ import { active, plainText } from "./state.js";
 const TURNS = new Set(["message-created", "generation-start", "message-end", "branch-chosen"]);
 
 const WORDS = Object.freeze({
-  you: (name) => `${name} (you)`,
-  devices: (count) => `${count} devices`,
-  here: "is here",
-  away: "is not here",
-  typing: (names) => `${names.join(", ")} ${names.length === 1 ? "is" : "are"} typing…`,
-  remove: "Remove",
-  failed: "The server cannot be reached.",
+  you: (name) => _("{name} (you)", { name }),
+  devices: (count) => _("{count} devices", { count }),
+  here: _("is here"),
+  away: _("is not here"),
+  typing: (names) => {
+    const told = { names: names.join(", ") };
+    return names.length === 1 ? _("{names} is typing…", told) : _("{names} are typing…", told);
+  },
+  remove: _("Remove"),
+  failed: _("The server cannot be reached."),
 });
 
 /** `<llm-room>` around an `<llm-chat>`, as the tag `llmstream_room` makes it. Without the tag's markup it does nothing. */
