@@ -98,7 +98,7 @@ def test_sockets_are_tried_again_later(site: Site, page: ClientPage) -> None:
     site.socket()
     page.run(4)
     stream = site.request().stream()
-    stream.event(ID(4), "message-end")
+    stream.event(ID(4), "message-end", generation="g")
     page.ids(1)
     page.run(10)
     site.socket()

@@ -17,7 +17,7 @@ EXAMPLES: Final[list[tuple[str, str]]] = [
 ]
 _AROUND_BREAK = re.compile(r"[ \t]*\n[ \t]*")
 #: What only the widget has: parts of its shadow, and buttons.
-_WIDGET_ONLY = frozenset(("part", "hidden"))
+_WIDGET_ONLY = frozenset(("part", "hidden", "data-language"))
 
 
 _BLOCKS = "blockquote div h3 h4 h5 h6 hr li ol p pre table tbody td th thead tr ul"
