@@ -26,6 +26,16 @@ from .support import PATIENCE, clean_engine, close_background_engine
 pytest_plugins = ["llmstream.testing.plugin"]
 
 
+#: What takes longest a file.
+_SLOW = ("live", "chaos", "demo", "widget", "client")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: at the end some of several processes of tests would have nothing left to do."""
+    items.sort(key=lambda item: not {*_SLOW} & {*item.path.parts})
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server that lives as long as the run."""

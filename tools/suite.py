@@ -17,7 +17,7 @@ INSTALL = ("-r", "requirements.txt", "-e", ".[test]")
 NO_TESTS_COLLECTED = 5
 # Most tests wait for servers, browsers and timers, so more of them run at once than there are cores to run on; not many
 # more, since each process of tests keeps servers of its own.
-PARALLEL = ("-n", str(1 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile")
+PARALLEL = ("-n", str(1 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
 # On the newest Django, so that both runs end within half an hour on two cores: what Django itself decides. What is left
 # out is about the log, processes, browsers and services.
 NEWEST = (

@@ -219,11 +219,12 @@ def test_what_is_somebody_else_s_looks_like_what_does_not_exist(
 ) -> None:
     asked, _ = answered
     before = deployment.get(f"conversations/{asked.conversation}/").data
-    own = {"conversation": asked.conversation, "generation": asked.generation, "attachment": asked.message}
+    own = {"conversation": asked.conversation, "generation": asked.generation, "message": asked.message}
+    own["attachment"] = asked.message
     unknown = dict.fromkeys(own, "Z" * 22)
     rest = {"user": "1", "call": "x"}
     # Right for whoever may: what is sent is not what is refused.
-    body = {"content": "x", "title": "x", "decision": "approve", "user": "x", "role": "reader"}
+    body = {"content": "x", "title": "x", "decision": "approve", "user": "x", "role": "reader", "rating": "up"}
     for template, methods in openapi_document()["paths"].items():
         for method in set(methods) - {"parameters"} if "{" in template else ():
             replies = []

@@ -16,7 +16,13 @@ ROUTES: list[tuple[str, str]] = [
     ("PATCH", "conversations/{conversation}/"),
     ("DELETE", "conversations/{conversation}/"),
     ("POST", "conversations/{conversation}/messages/"),
+    ("GET", "conversations/{conversation}/page/"),
+    ("POST", "conversations/{conversation}/page/"),
     ("GET", "conversations/{conversation}/events/"),
+    ("GET", "conversations/{conversation}/feedback/"),
+    ("GET", "messages/{message}/formulas/"),
+    ("POST", "messages/{message}/feedback/"),
+    ("DELETE", "messages/{message}/feedback/"),
     ("GET", "generations/{generation}/events/"),
     ("POST", "generations/{generation}/stop/"),
     ("POST", "generations/{generation}/retry/"),
@@ -35,7 +41,7 @@ ROUTES: list[tuple[str, str]] = [
 
 def named(sent: Sent) -> dict[str, str]:
     """What the routes name."""
-    ids = {"conversation": sent.conversation, "generation": sent.generation}
+    ids = {"conversation": sent.conversation, "generation": sent.generation, "message": sent.message}
     return {**ids, "call": "x", "user": "1", "attachment": "Z" * 22}
 
 
@@ -43,6 +49,8 @@ def body(method: str, route: str) -> dict[str, Any]:
     """What a request to the route carries."""
     if route.endswith("/attachments/"):
         return {"files": {"file": ("a.txt", b"x", "text/plain")}}
+    if route.endswith("/page/") and method == "POST":
+        return {"data": {"content": "x"}}
     return {} if method == "GET" else {"json": prompt("x", title="x")}
 
 
@@ -55,7 +63,7 @@ async def test_foreign_ids_look_like_unknown_ones_on_every_route(carol: Api, dav
     sent = await carol.send(script(2, 0))
     await carol.settled(sent.conversation)
     real = named(sent)
-    made_up = {**real, "conversation": "Z" * 22, "generation": "Z" * 22}
+    made_up = {**real, **dict.fromkeys(("conversation", "generation", "message"), "Z" * 22)}
     for method, route in ROUTES:
         for accept in ("application/json", "text/event-stream"):
             options = body(method, route)
