@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
@@ -149,7 +149,8 @@ class EventStream:
         """Send the body of an ASGI response that has been started; returns when it ends or the client is gone."""
         # ASGI knows no way to cut a connection, but uvicorn's send belongs to what holds its transport.
         self._cut = getattr(getattr(getattr(send, "__self__", None), "transport", None), "abort", None)
-        watcher = self._engine.loop.create_task(self._watch(receive, asyncio.current_task()))
+        task = asyncio.current_task()
+        watcher = self._engine.loop.create_task(self._watch(receive, task))
         try:
             async with aclosing(self.body()) as frames:
                 async for frame in frames:
@@ -162,6 +163,11 @@ class EventStream:
             pass  # the client went away while we wrote
         finally:
             watcher.cancel()
+            if self._disconnected and task:
+                # Our own cancellation may still be on its way, and is no business of whoever called us.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+                task.uncancel()
 
     async def _watch(self, receive: Callable[[], Any], task: asyncio.Task[Any] | None) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -41,7 +41,7 @@ async def exchange(
     *,
     app: Any = application,
 ) -> RawResponse:
-    """Make a request; hang up once a response has some body. Raises TimeoutError when the site hangs."""
+    """Make a request; hang up once a stream has some body. Raises TimeoutError when the site hangs."""
     gone = asyncio.Event()
     sent: list[Any] = []
     incoming = [{"type": "http.request", "body": body}]
@@ -54,7 +54,7 @@ async def exchange(
 
     async def send(message: Any) -> None:
         sent.append(message)
-        if message.get("body"):
+        if message.get("body") and message.get("more_body"):
             gone.set()
 
     given = {**(headers or {})}
