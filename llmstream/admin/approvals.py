@@ -9,8 +9,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -19,7 +17,7 @@ from ..exceptions import LLMStreamError
 from ..generations.approvals import APPROVE, DENY, decide
 from ..models import Generation, ToolCall
 from .content import log_read, may_read
-from .operations import serving_engine
+from .operations import record, serving_engine
 
 #: What can be decided, and what it says that it is done.
 DECISIONS: Final[dict[str, tuple[Any, Any]]] = {
@@ -65,12 +63,5 @@ def answer(model_admin: Any, request: HttpRequest, generation: Generation) -> No
         model_admin.message_user(request, error.message, messages.ERROR)
         return
     done = str(DECISIONS[decision][1]) % call
-    LogEntry(
-        user_id=request.user.pk,  # type: ignore[misc]
-        content_type=ContentType.objects.get_for_model(Generation),
-        object_id=str(generation.pk),
-        object_repr=str(generation)[:200],
-        action_flag=CHANGE,
-        change_message=done,
-    ).save(force_insert=True)
+    record(request, generation, done)
     model_admin.message_user(request, done, messages.SUCCESS)

@@ -62,7 +62,7 @@ def operate(model_admin: Any, request: HttpRequest, operation: Operation, genera
             found = get_generation(pk)
             if operation.applies(found) and operation.act(request, found):
                 changed += 1
-                _record(request, found, operation)
+                record(request, found, str(operation.label))
         except LLMStreamError as error:
             faults.append(f"{pk}: {error.message}")
     _tell(model_admin, request, operation, changed, faults)
@@ -82,14 +82,15 @@ def _tell(model_admin: Any, request: HttpRequest, operation: Operation, changed:
         model_admin.message_user(request, _t("And %d more.") % (len(faults) - _FAULTS), messages.ERROR)
 
 
-def _record(request: HttpRequest, generation: Generation, operation: Operation) -> None:
+def record(request: HttpRequest, generation: Generation, done: str) -> None:
+    """Tell the admin's history what a user has done to a generation."""
     LogEntry(
         user_id=request.user.pk,  # type: ignore[misc]
         content_type=ContentType.objects.get_for_model(Generation),
         object_id=str(generation.pk),
         object_repr=str(generation)[:200],
         action_flag=CHANGE,
-        change_message=str(operation.label),
+        change_message=done,
     ).save(force_insert=True)
 
 

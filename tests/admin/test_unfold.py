@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib import admin
 from django.contrib.admin import AdminSite
 from unfold.admin import ModelAdmin
 
@@ -24,6 +25,10 @@ def test_a_site_s_own_class_stays_and_the_others_are_dressed() -> None:
         assert isinstance(found, ours)
         assert "llmstream/admin/unfold.css" in str(found.media)
         assert "llmstream/admin/admin.css" in str(found.media)
+
+
+def test_no_page_of_ours_is_left_as_it_was() -> None:
+    assert set(ADMINS) == {model for model in admin.site._registry if model._meta.app_label == "llmstream"}
 
 
 def test_a_stock_class_that_a_site_has_changed_keeps_its_changes() -> None:

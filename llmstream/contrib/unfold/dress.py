@@ -8,14 +8,23 @@ from django.contrib import admin
 from django.contrib.admin.sites import AdminSite
 from unfold.admin import ModelAdmin
 
-from ...admin import ConversationAdmin, EventAdmin, GenerationAdmin, MessageAdmin, PriceAdmin, UsageRecordAdmin
-from ...models import Conversation, Event, Generation, Message, Price, UsageRecord
+from ...admin import (
+    ConversationAdmin,
+    EventAdmin,
+    FeedbackAdmin,
+    GenerationAdmin,
+    MessageAdmin,
+    PriceAdmin,
+    UsageRecordAdmin,
+)
+from ...models import Conversation, Event, Feedback, Generation, Message, Price, UsageRecord
 
 ADMINS: dict[Any, type[admin.ModelAdmin[Any]]] = {
     Conversation: ConversationAdmin,
     Message: MessageAdmin,
     Generation: GenerationAdmin,
     Event: EventAdmin,
+    Feedback: FeedbackAdmin,
     UsageRecord: UsageRecordAdmin,
     Price: PriceAdmin,
 }
