@@ -12,7 +12,7 @@ from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.log.transaction import events_committed
 from tests.http.client import JSON, Call, conversation_path, own, signed_in
-from tests.http.test_streams import answered, frames, start_of
+from tests.http.streaming import answered, frames, start_of
 from tests.support import ask, site, types, until, within
 
 pytestmark = pytest.mark.django_db(transaction=True)

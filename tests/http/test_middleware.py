@@ -18,7 +18,7 @@ from llmstream.http.handoff import StreamHandoff
 from tests.support import types, until, within
 
 from .client import JSON, Call, conversation_path, own, signed_in
-from .test_streams import answered, frames, start_of
+from .streaming import answered, frames, start_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
