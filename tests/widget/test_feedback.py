@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.demo.browsing import Console
 
@@ -57,3 +57,30 @@ def test_a_rating_that_does_not_arrive_is_told_and_taken_back(new_widget: NewWid
     good.click()
     expect(widget.chat.get_by_role("alert")).to_have_text("The connection broke before the answer came.")
     expect(good).to_have_attribute("aria-pressed", "false")
+
+
+def test_ratings_reach_the_server_in_their_order(new_widget: NewWidget) -> None:
+    widget = new_widget("hostile")
+    widget.send()
+    widget.ended()
+    held: list[Route] = []
+    arrived: list[str] = []
+
+    def hold_the_first(route: Route) -> None:
+        arrived.append("up" if "up" in (route.request.post_data or "") else "down")
+        if len(arrived) == 1:
+            held.append(route)
+        else:
+            route.continue_()
+
+    widget.page.route("**/messages/*/feedback/", hold_the_first)
+    with widget.page.expect_request("**/messages/*/feedback/"):
+        widget.answer.get_by_role("button", name="Good answer").press("Enter")
+    bad = widget.answer.get_by_role("button", name="Bad answer")
+    bad.press("Enter")
+    expect(bad).to_have_attribute("aria-pressed", "true")
+    assert arrived == ["up"]
+    with widget.page.expect_response(lambda response: (response.request.post_data or "").find("down") > 0) as answer:
+        held[0].continue_()
+    assert answer.value.ok
+    assert arrived == ["up", "down"]

@@ -24,6 +24,8 @@ export class Ratings {
   #given = new Map();
   #views = new WeakMap();
   #conversation = "";
+  /** The latest rating's way to the server: the next waits for it, or the earlier of two might win. */
+  #sent = Promise.resolve();
 
   /** @param {any} chat the element @param {{announce: (text: string) => void, warn: (text: string) => void}} say */
   constructor(chat, say) {
@@ -46,8 +48,11 @@ export class Ratings {
     const before = this.#given.get(id);
     this.#set(id, given, view);
     this.say.warn("");
+    const path = `messages/${encodeURIComponent(id)}/feedback/`;
+    const sent = this.#sent.then(() => this.#request(given ? "POST" : "DELETE", path, given));
+    this.#sent = sent.catch(() => {});
     try {
-      await this.#request(given ? "POST" : "DELETE", `messages/${encodeURIComponent(id)}/feedback/`, given);
+      await sent;
       this.say.announce(given ? OWN.thanks : OWN.withdrawn);
       return true;
     } catch (error) {
