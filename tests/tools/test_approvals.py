@@ -57,7 +57,7 @@ async def test_a_call_waits_without_an_owner_and_goes_on_when_it_is_approved(run
         shown = (await run_db(state, await run_db(Conversation.objects.get, pk=sent.conversation.pk)))["generations"]
         assert [item["status"] for item in shown] == ["waiting"]
         decided = await run_db(decide, sent.generation.pk, "call_0_1", "approve", await run_db(user, "bob"))
-        assert decided.status == "queued"
+        assert decided.status in {"queued", "running", "completed"}  # It may have been taken up by now.
         generation = await ended(sent.generation)
         events = await run_db(check_log, sent.conversation)
     assert results(generation.message.parts) == [2, "wiped a"]
