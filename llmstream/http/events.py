@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from math import isnan
 from time import monotonic
@@ -140,11 +141,10 @@ async def _next_page(start: Start, access: Access, wait: float) -> Page:
 
 async def _news(topic: Topic, seq: int, deadline: float) -> None:
     """Return when the topic is past ``seq``, or at the deadline."""
-    while not topic.gone and (topic.head is None or topic.head <= seq):
-        try:
-            await asyncio.wait_for(topic.wait(), deadline - monotonic())
-        except TimeoutError:
-            return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(deadline - monotonic()):
+            while not topic.gone and (topic.head is None or topic.head <= seq):
+                await topic.wait()
 
 
 async def _page(start: Start) -> Page:

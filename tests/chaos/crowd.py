@@ -147,7 +147,8 @@ class Follower(asyncio.Protocol):
         """Hold the connection until it is lost or, with ``cut_every``, cut."""
         stay = self._order.cut_every * self._luck.uniform(0.5, 1.5) if self._order.cut_every else None
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), stay)
+            async with asyncio.timeout(stay):
+                await self._gone.wait()
         self.leave()
 
     def leave(self) -> None:

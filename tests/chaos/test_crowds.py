@@ -37,7 +37,7 @@ READERS: Final = 10 if BIG else 3
 #: What the processes of a large site are given; one account stands for all clients.
 SITE: Final = {"MAX_STREAMS_PER_USER": 20_000}
 
-pytestmark = pytest.mark.timeout(1_200)
+pytestmark = pytest.mark.timeout(1_200 if BIG or CROWD > 100 else 180)
 
 
 def plan(name: str, webs: int, **changed: Any) -> Plan:

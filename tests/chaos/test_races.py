@@ -30,7 +30,7 @@ TOGETHER: Final = 12
 #: An answer takes about this long; the racers aim for its end.
 LENGTH: Final = 0.15
 
-pytestmark = pytest.mark.timeout(1_800)
+pytestmark = pytest.mark.timeout(120 + RACES)
 
 
 class Racer:

@@ -23,7 +23,7 @@ SEED: Final = os.environ.get("LLMSTREAM_CHAOS_SEED", "20")
 LOCKED: Final = float(os.environ.get("LLMSTREAM_LOCKED", "2"))
 BILLED: Final = int(os.environ.get("LLMSTREAM_BILLED", "12"))
 
-pytestmark = pytest.mark.timeout(2_400)
+pytestmark = pytest.mark.timeout(180 + 60 * RUNS + 4 * LOCKED + 4 * BILLED)
 
 
 async def survives(plan: Plan, services: Services, directory: Path) -> Outcome:
