@@ -128,10 +128,10 @@ async def test_a_server_that_shuts_down_lets_its_sockets_go(rig: Rig, kind: str)
 
 
 async def refill(alice: Api, room: str, messages: int) -> str:
-    """Fill a conversation with messages of 1 MB; return the id from before them."""
+    """Fill a conversation with messages of half a megabyte; return the id from before them."""
     first = ""
     for number in range(messages):
-        sent = await alice.send(f"{number} ".ljust(1_000_000, "x"), to=room)
+        sent = await alice.send(f"{number} ".ljust(500_000, "x"), to=room)
         first = first or sent.last_event_id
         await alice.settled(room)
     return first
@@ -144,7 +144,7 @@ async def test_clients_that_read_nothing_are_given_up_and_cost_little(rig: Rig, 
     )
     alice = Api(server.url, server.database.accounts["alice"])
     room = await alice.conversation()
-    since = await refill(alice, room, 12)
+    since = await refill(alice, room, 24)
     process = psutil.Process(server.pid)
     async with AsyncExitStack() as stack:
         quick = await stack.enter_async_context(opened(server, alice.account))
