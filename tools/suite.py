@@ -7,7 +7,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .environment import ROOT, ensure, interpreters, say
@@ -27,8 +29,10 @@ NEWEST = (
 )
 NO_BROWSER = """The browser tests need Chromium or Chrome, and this user may not install it.
 On Debian: apt-get install chromium. Elsewhere: name it in CHROMIUM=/path/to/chrome."""
-# Tests talk to fakes on this machine, whatever the developer's shell is set up for.
+# Tests talk to fakes on this machine, whatever the developer's shell is set up for. Bytecode is kept: hundreds of
+# servers start, and each would compile the same modules.
 FOREIGN = (
+    "PYTHONDONTWRITEBYTECODE",
     *("DJANGO_SETTINGS_MODULE", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL", "LLMSTREAM_DEMO_MODEL"),
     *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"),
     *("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL", "GOOGLE_GENAI_USE_VERTEXAI"),
@@ -40,6 +44,7 @@ def run(
 ) -> None:
     """Run one step of the suite; a status that is not ``allowed`` ends everything with that status."""
     say(f"==> {title}")
+    started = time.monotonic()
     clean = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     status = subprocess.run(
         [str(part) for part in command], cwd=ROOT, env={**clean, **(env or {})}, check=False
@@ -47,6 +52,7 @@ def run(
     if status not in allowed:
         say(f"==> {title}: failed with status {status}")
         raise SystemExit(status if status > 0 else 1)
+    say(f"    {title}: {time.monotonic() - started:.0f} s")
 
 
 def lint(python: Path) -> None:
@@ -58,19 +64,27 @@ def lint(python: Path) -> None:
 
 def test(python: Path) -> None:
     """Linters, then the suite on the oldest supported Django, then on the newest one if an interpreter allows."""
-    run("embedded model", python, "manage.py", "llmstream_fetch_model")
-    lint(python)
-    run("makemigrations --check", python, "-m", "django", "makemigrations", "--check", "--settings=tests.settings")
-    version, newest = interpreters()[-1]
-    if version < (3, 12):
-        say(
-            "==> Django 6 is left out: it needs Python 3.12, and PATH and ~/.pyenv/versions have none from 3.12 to 3.14"
-        )
+    with ThreadPoolExecutor(1) as aside:
+        # Its packages come over the network while the linters compute.
+        newest = aside.submit(newest_django)
+        run("embedded model", python, "manage.py", "llmstream_fetch_model")
+        lint(python)
+        run("makemigrations --check", python, "-m", "django", "makemigrations", "--check", "--settings=tests.settings")
+        django6 = newest.result()
     # The contract first, so that the last summary is the whole suite's.
     contract(python, "Django 5.2")
     everything(python, "Django 5.2")
+    if django6:
+        everything(django6, "Django 6", *NEWEST)
+
+
+def newest_django() -> Path | None:
+    """Return an interpreter with the newest Django 6, or None when no Python here is new enough for it."""
+    version, newest = interpreters()[-1]
     if version >= (3, 12):
-        everything(ensure(".venv-django6", *INSTALL, "django>=6,<7", python=newest), "Django 6", *NEWEST)
+        return ensure(".venv-django6", *INSTALL, "django>=6,<7", python=newest)
+    say("==> Django 6 is left out: it needs Python 3.12, and PATH and ~/.pyenv/versions have none from 3.12 to 3.14")
+    return None
 
 
 def contract(python: Path, label: str) -> None:

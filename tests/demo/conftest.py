@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.live.forking import run
 from tests.live.servers import ROOT, Database, LiveServer
 
 from .browsing import Chat, Console, Visitor
@@ -28,7 +27,7 @@ def demo_site(folder: Path, settings: str = SETTINGS) -> LiveServer:
     url = f"sqlite:///{folder / 'db.sqlite3'}"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": settings, "DATABASE_URL": url}
     for command in (["migrate", "--verbosity=0"], ["demo_users"]):
-        subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True)
+        run(["django", *command], environment, ROOT)
     return LiveServer(
         "uvicorn",
         Database(url, {}),

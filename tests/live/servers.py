@@ -9,8 +9,6 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,21 +20,12 @@ import psycopg
 from tools.services.ports import free_port
 from tools.services.postgres import PostgresServer
 
+from .forking import Forked, run
+
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 START_TIMEOUT: Final = 40.0
 STOP_TIMEOUT: Final = 15.0
 USERS: Final = ("alice", "bob")
-# The server waits on this pipe, which closes when the test process is gone, however it went.
-_GUARDED: Final = """
-import os, runpy, sys, threading
-def guard():
-    os.read(0, 1)
-    os.kill(os.getpid(), 9)
-threading.Thread(target=guard, daemon=True).start()
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
-
 _UVICORN: Final = (
     *("uvicorn", "{asgi}", "--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop", "--http", "httptools"),
     *("--lifespan", "off", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "2"),
@@ -98,12 +87,8 @@ class Database:
 
 def prepare(url: str, users: tuple[str, ...] = USERS, *, settings: str = "tests.live.sites.base") -> Database:
     """Migrate the empty database at ``url`` and sign the users in."""
-    command = [sys.executable, "-m", "tests.live.sites.prepare", *users]
-    done = subprocess.run(
-        command, env=environment(url, settings), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    accounts = json.loads(done.stdout.splitlines()[-1])
+    printed = run(["tests.live.sites.prepare", *users], environment(url, settings), ROOT)
+    accounts = json.loads(printed.splitlines()[-1])
     return Database(url, {name: Account(name, **cookies) for name, cookies in accounts.items()})
 
 
@@ -145,7 +130,7 @@ class LiveServer:
     llmstream: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
 
     @property
     def url(self) -> str:
@@ -162,16 +147,7 @@ class LiveServer:
         """Launch the process and return at once."""
         command = [part.format(asgi=self.app, port=self.port) for part in KINDS[self.kind]]
         given = environment(self.database.url, self.settings, LLMSTREAM_LIVE=json.dumps(self.llmstream))
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _GUARDED, *command],
-                env={**given, **self.env},
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.process = Forked(command, {**given, **self.env}, ROOT, self.log)
         return self
 
     def wait_ready(self) -> LiveServer:
@@ -202,16 +178,10 @@ class LiveServer:
         if process is None:
             return False
         process.send_signal(how)
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        if stayed := process.wait(timeout) is None:
+            process.send_signal(signal.SIGKILL)
             process.wait(STOP_TIMEOUT)
-            return True
-        finally:
-            if process.stdin:
-                process.stdin.close()
-        return False
+        return stayed
 
     def output(self, start: int = 0) -> str:
         """What the process has logged from byte ``start`` on."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -12,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, StorageState, expect
 
 from tests.demo.browsing import Console
+from tests.live.forking import run
 from tests.live.servers import ROOT, Database, LiveServer
 
 from .browsing import Widget
@@ -31,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     url = f"sqlite:///{folder / 'db.sqlite3'}"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "DATABASE_URL": url}
     for command in (["migrate", "--verbosity=0"], ["demo_users"]):
-        subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=environment, check=True)
+        run(["django", *command], environment, ROOT)
     log, env = folder / "server.log", {"DATABASE_URL": url}
     server = LiveServer("uvicorn", Database(url, {}), log, settings=SETTINGS, app="project.asgi:application", env=env)
     yield server.start().wait_ready()
