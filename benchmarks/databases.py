@@ -23,7 +23,8 @@ from .server import ROOT
 #: The environment variable that names a server's database: ``sqlite:PATH`` or a PostgreSQL URL.
 VARIABLE = "BENCH_DATABASE"
 _PREPARE_TIMEOUT = 120.0
-_POSTGRES_SETTINGS: dict[str, str | int] = {
+#: A server whose commits survive a power cut.
+POSTGRES_SETTINGS: dict[str, str | int] = {
     "fsync": "on",
     "full_page_writes": "on",
     "synchronous_commit": "on",
@@ -124,7 +125,7 @@ class Postgres:
     """A server of the benchmarks' own on the client's core, as durable as PostgreSQL's defaults."""
 
     def __init__(self, core: int) -> None:
-        self._server = PostgresServer(settings=_POSTGRES_SETTINGS)
+        self._server = PostgresServer(settings=POSTGRES_SETTINGS)
         self._server.start()
         os.sched_setaffinity(self._server.pid, {core})
 

@@ -233,9 +233,7 @@ class ConversationAdmin(LargeTableAdmin):
             number = model._default_manager.filter(conversation__in=conversations).count()
             counts[str(model._meta.verbose_name_plural)] = number
         allowed = self.has_delete_permission(request)
-        held: list[str] = [
-            format_html(_t("{}, under a legal hold"), self._deletable(item)) for item in conversations if item.held
-        ]
+        held = [self._held(item) for item in conversations if item.held]
         return names, counts, set() if allowed else {str(self.opts.verbose_name)}, held
 
     def _held(self, conversation: Conversation) -> str:

@@ -27,6 +27,7 @@ from ..exceptions import (
 from ..formats import WireFormat
 from ..permissions import Requester
 from ..readers import Reader, Start
+from ..transport import abort_of
 from . import sse
 from .handoff import MARK, SCOPE_KEY, Handoff
 from .places import Places
@@ -126,7 +127,6 @@ class EventStream:
             self._reader.nudge()
 
     def _give_up(self) -> None:
-        """Cut the connection. Only closed, it would keep what was not taken for as long as the client pleases."""
         if self._cut:
             self._cut()  # The server then tells that the client is gone.
         elif self._task:
@@ -147,8 +147,7 @@ class EventStream:
 
     async def run(self, receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
         """Send the body of an ASGI response that has been started; returns when it ends or the client is gone."""
-        # ASGI knows no way to cut a connection, but uvicorn's send belongs to what holds its transport.
-        self._cut = getattr(getattr(getattr(send, "__self__", None), "transport", None), "abort", None)
+        self._cut = abort_of(send)
         task = asyncio.current_task()
         watcher = self._engine.loop.create_task(self._watch(receive, task))
         try:

@@ -33,6 +33,7 @@ from ..exceptions import (
     RateLimited,
 )
 from ..permissions import Requester, get_policy
+from ..transport import abort_of
 from . import actions
 from .closing import CloseCode, Closing, SocketClosed
 from .frames import Frame, Ref, encode, encode_error, parse
@@ -245,12 +246,17 @@ class Socket:
     async def _close(self, closing: Closing) -> None:
         """Say why and close, if the client takes it in time."""
         self._closing = closing
-        with suppress(TimeoutError, OSError, RuntimeError):
+        try:
             async with asyncio.timeout(get_settings().write_timeout):
                 if closing.error:
                     frame = encode_error(closing.error, closing.ref)
                     await self._write({"type": "websocket.send", "text": frame})
                 await self._write({"type": "websocket.close", "code": int(closing.code)})
+        except TimeoutError:
+            if abort := abort_of(self._write):
+                abort()
+        except (OSError, RuntimeError):
+            pass  # it is gone already
 
     def _end_tasks(self) -> None:
         self._waiting.clear()

@@ -24,6 +24,8 @@ PRELOADED = (
     *("orjson", "psycopg"),
 )
 _PATIENCE = 60.0
+#: Where programs find modules: as before any test was imported, since some of what tests import adds to it.
+_PATH = tuple(sys.path)
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload([*PRELOADED])
 
@@ -33,7 +35,7 @@ class Forked:
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path) -> None:
         theirs, self._held = _processes.Pipe(duplex=False)
-        given = (list(command), dict(env), str(cwd), str(log), theirs)
+        given = (list(command), dict(env), str(cwd), _PATH, str(log), theirs)
         self._process = _processes.Process(target=_run, args=given, daemon=True)
         self._process.start()
         theirs.close()
@@ -68,7 +70,7 @@ def run(command: Sequence[str], env: Mapping[str, str], cwd: Path) -> str:
     return printed
 
 
-def _run(command: list[str], env: dict[str, str], cwd: str, log: str, held: Connection) -> None:
+def _run(command: list[str], env: dict[str, str], cwd: str, path: Sequence[str], log: str, held: Connection) -> None:
     """Become the program."""
     os.setsid()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -77,6 +79,7 @@ def _run(command: list[str], env: dict[str, str], cwd: str, log: str, held: Conn
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    sys.path[:] = [cwd, *path]
     threading.Thread(target=_guard, args=(held,), daemon=True).start()
     sys.argv = command
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)
