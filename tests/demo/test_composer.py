@@ -6,6 +6,18 @@ from playwright.sync_api import expect
 
 from .browsing import Chat
 
+#: There is something to scroll back to.
+LONG = """() => {
+    const view = document.getElementById("transcript");
+    return view.scrollHeight - view.clientHeight > 200;
+}"""
+#: A wheel is heard before it moves anything, and a scroll event of what the page has scrolled itself may come after it.
+WHEEL = """() => {
+    const transcript = document.querySelector("#transcript");
+    transcript.dispatchEvent(new WheelEvent("wheel", {deltaY: -120}));
+    transcript.dispatchEvent(new Event("scroll"));
+    return document.querySelector("#to-end").hidden;
+}"""
 SCROLL = "document.getElementById('transcript').scrollTop"
 AT_END = """() => {
     const view = document.getElementById("transcript");
@@ -49,7 +61,7 @@ def test_the_end_stays_in_view_until_the_reader_scrolls_up(alice: Chat) -> None:
     page.set_viewport_size({"width": 500, "height": 420})
     alice.send("Tell me something", model="long")
     page.wait_for_function(AT_END)
-    alice.grow(alice.grow())
+    page.wait_for_function(LONG)
     page.wait_for_function(AT_END)
     page.locator("#transcript").hover()
     page.mouse.wheel(0, -120)
@@ -63,6 +75,20 @@ def test_the_end_stays_in_view_until_the_reader_scrolls_up(alice: Chat) -> None:
     alice.ended("stopped")
     page.wait_for_function(AT_END)
     expect(page.get_by_role("button", name="Latest")).to_be_hidden()
+
+
+def test_a_wheel_lets_go_before_it_has_moved_anything(alice: Chat) -> None:
+    page = alice.page
+    page.set_viewport_size({"width": 500, "height": 420})
+    alice.send("Tell me something", model="long")
+    page.wait_for_function(LONG)
+    page.wait_for_function(AT_END)
+    assert page.evaluate(WHEEL) is False
+    before = page.evaluate(SCROLL)
+    alice.grow(alice.grow())
+    assert page.evaluate(SCROLL) == before
+    page.get_by_role("button", name="Latest").click()
+    page.wait_for_function(AT_END)
 
 
 def test_the_transcript_is_a_quiet_log(alice: Chat) -> None:

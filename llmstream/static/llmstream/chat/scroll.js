@@ -3,11 +3,14 @@
 const LET_GO_PX = 3;
 const CATCH_PX = 60;
 const QUIET_MS = 250;
+/** A wheel is heard before it moves anything; until then the reader is only seemingly at the end. */
+const MOVING_MS = 300;
 
 export class StickToEnd {
   #pinned = true;
   #bottom = 0;
   #before = 0;
+  #wheeled = -MOVING_MS;
   #observer = new ResizeObserver(() => this.#follow());
   #watching;
 
@@ -23,6 +26,7 @@ export class StickToEnd {
 
   /** Go to the end and stay there. */
   pin() {
+    this.#wheeled = -MOVING_MS;
     this.#set(true);
     this.#follow();
   }
@@ -45,7 +49,7 @@ export class StickToEnd {
   }
 
   #follow() {
-    if (!this.#pinned) return this.#set(this.#distance <= 1);
+    if (!this.#pinned) return this.#set(this.#distance <= 1 && !this.#isMoving);
     this.viewport.scrollTop = this.viewport.scrollHeight;
     this.#bottom = this.viewport.scrollTop;
   }
@@ -53,7 +57,9 @@ export class StickToEnd {
   /** Our own scrolling and a browser's clamping end at the bottom; whatever else moves up is the reader. */
   #onScroll() {
     const top = this.viewport.scrollTop;
-    if (this.#distance <= 1) {
+    if (this.#isMoving) {
+      this.#set(false);
+    } else if (this.#distance <= 1) {
       this.#bottom = top;
       this.#set(true);
     } else if (this.#pinned && top <= this.#bottom - LET_GO_PX) {
@@ -64,8 +70,14 @@ export class StickToEnd {
     this.#before = top;
   }
 
-  #onWheel(event) {
-    if (event.deltaY < 0 && this.viewport.scrollTop > 0) this.#set(false);
+  #onWheel({ deltaY }) {
+    const up = deltaY < 0 && this.viewport.scrollTop > 0;
+    this.#wheeled = up ? performance.now() : -MOVING_MS;
+    if (up) this.#set(false);
+  }
+
+  get #isMoving() {
+    return performance.now() - this.#wheeled < MOVING_MS;
   }
 
   #set(pinned) {
