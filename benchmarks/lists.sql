@@ -8,8 +8,8 @@ SELECT '', false, 'user' || i, '', '', '', false, true, now() FROM generate_seri
 INSERT INTO llmstream_conversation
   (public_id, title, owner_id, anonymous_id, held, model, head, leaf, epoch, created_at, updated_at)
 SELECT substr(md5(i::text), 1, 22), 'Conversation about topic ' || i, (SELECT min(id) FROM auth_user) + (i % 2000), '',
-  i % 500 = 0, '', 200, 0, 1, at, at
-FROM generate_series(1, 5000) i, LATERAL (SELECT now() - (5000 - i) * interval '30 minutes' at) t;
+  i % 500 = 0, '', 200, 0, 1, made, made
+FROM generate_series(1, 5000) i, LATERAL (SELECT now() - (5000 - i) * interval '30 minutes' AS made) AS t;
 
 INSERT INTO llmstream_message
   (public_id, conversation_id, parent_id, role, status, parts, text, author_id, client_id, first_seq, end_seq,
@@ -19,7 +19,7 @@ SELECT substr(md5('m' || c.id || '-' || k), 1, 22), c.id, NULL, CASE WHEN k % 2 
   c.created_at + k * interval '1 minute'
 FROM llmstream_conversation c, generate_series(1, 20) k, LATERAL (
   SELECT repeat('Sentence about topic ' || c.id || ' and more, number ' || k || '. ',
-    CASE WHEN k % 2 = 1 THEN 3 ELSE 18 END) t) x;
+    CASE WHEN k % 2 = 1 THEN 3 ELSE 18 END) AS t) AS x;
 
 UPDATE llmstream_message m SET parent_id = p.id FROM llmstream_message p
 WHERE p.conversation_id = m.conversation_id AND p.first_seq = m.first_seq - 10;

@@ -262,6 +262,8 @@ def _generation(
 def _ledger(run: Run) -> Iterator[str]:
     rows: dict[int, Counter[tuple[int, int, bool]]] = defaultdict(Counter)
     for record in run.usage:
+        if record["generation_id"] is None:
+            continue  # Of a conversation that was pruned or erased: nobody deletes what was spent.
         figures = record["input_tokens"], record["output_tokens"], record["estimated"]
         rows[record["generation_id"]][figures] += 1
     exchanges: dict[str, list[dict[str, Any]]] = defaultdict(list)
