@@ -32,6 +32,8 @@ TOKENS: Final = 60
 #: Answers at once in a round of kills at random moments.
 CROWD: Final = 8
 
+pytestmark = pytest.mark.timeout(100 + 20 * ROUNDS)
+
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
