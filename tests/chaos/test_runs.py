@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from .plan import QUICK, UPSTREAM, Act, Plan, draw
+from .plan import UPSTREAM, Act, Plan, draw
 from .record import read_lines
 from .run import Outcome, perform
 from .site import Services
@@ -59,9 +59,7 @@ ONE_BY_ONE: Final = {
 @pytest.mark.parametrize("database", ONE_BY_ONE)
 async def test_a_database_and_a_layer_that_go_and_come_back(services: Services, directory: Path, database: str) -> None:
     acts = ONE_BY_ONE[database]
-    # A lease that lapses while nothing can be written may be taken for that of a lost process.
-    llmstream = {**QUICK, "LEASE": LOCKED + 10.0}
-    plan = Plan(database, database, True, 2, 2, 0.0, llmstream, acts, prompts=2, models=(UPSTREAM[0],))
+    plan = Plan(database, database, True, 2, 2, 0.0, acts=acts, prompts=2, models=(UPSTREAM[0],))
     outcome = await survives(plan, services, directory)
     # The processes live on, so every answer is given, unless somebody has stopped it.
     assert not {"failed", "interrupted"} & set(outcome.figures), outcome
