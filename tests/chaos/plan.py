@@ -74,6 +74,8 @@ class Plan:
     watchers: tuple[str, ...] = WATCHERS
     #: Whether the processes reach database, layer and model over links, which cost time.
     linked: bool = True
+    #: The settings of its processes, when they are not those of any site with or without a layer.
+    settings: str = ""
 
     def luck(self, who: str) -> random.Random:
         """Return the random numbers of one part of the run: what another part draws does not move them."""

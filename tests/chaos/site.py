@@ -129,6 +129,7 @@ class Site:
             env["REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
             settings = "tests.live.sites.cluster"
             llmstream["BROKER"] = "llmstream.brokers.channels.ChannelsBroker"
+        settings = self.plan.settings or settings
         log = self._home / f"web-{number}.log"
         return LiveServer("uvicorn-wsproto", database, log, settings=settings, llmstream=llmstream, env=env).start()
 

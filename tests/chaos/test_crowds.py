@@ -42,7 +42,8 @@ pytestmark = pytest.mark.timeout(1_200 if BIG or CROWD > 100 else 180)
 
 def plan(name: str, webs: int, **changed: Any) -> Plan:
     """A site without faults of its own: crowds bring theirs."""
-    return Plan(name, "postgres", True, webs, 1, 0.0, SITE, linked=False, **changed)
+    settings = "tests.live.sites.crowded"
+    return Plan(name, "postgres", True, webs, 1, 0.0, SITE, linked=False, settings=settings, **changed)
 
 
 def order(site: Site, directory: Path, conversations: Sequence[str], **more: Any) -> Order:
