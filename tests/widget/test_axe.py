@@ -39,6 +39,7 @@ def test_the_widget_in_every_state(new_widget: NewWidget) -> None:
 def test_an_answer_as_it_is_written_and_rated(new_widget: NewWidget, language: str) -> None:
     widget = new_widget(locale=language, bypass_csp=True)
     page = widget.page
+    expect(widget.chat.locator(".llm-composer textarea")).to_be_visible()
     if language == "ar":
         page.evaluate("Object.assign(document.documentElement, {dir: 'rtl', lang: 'ar'})")
     page.set_viewport_size({"width": 390, "height": 800})
