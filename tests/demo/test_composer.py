@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from .browsing import Chat
 
@@ -56,13 +56,18 @@ def test_a_draft_survives_a_reload_and_is_gone_once_sent(alice: Chat) -> None:
     expect(alice.box).to_have_value("")
 
 
-def test_the_end_stays_in_view_until_the_reader_scrolls_up(alice: Chat) -> None:
+def scrolling(alice: Chat) -> Page:
+    """A small page at the end of an answer that grows and is longer than the page."""
     page = alice.page
     page.set_viewport_size({"width": 500, "height": 420})
     alice.send("Tell me something", model="long")
-    page.wait_for_function(AT_END)
     page.wait_for_function(LONG)
     page.wait_for_function(AT_END)
+    return page
+
+
+def test_the_end_stays_in_view_until_the_reader_scrolls_up(alice: Chat) -> None:
+    page = scrolling(alice)
     page.locator("#transcript").hover()
     page.mouse.wheel(0, -120)
     expect(page.get_by_role("button", name="Latest")).to_be_visible()
@@ -78,11 +83,7 @@ def test_the_end_stays_in_view_until_the_reader_scrolls_up(alice: Chat) -> None:
 
 
 def test_a_wheel_lets_go_before_it_has_moved_anything(alice: Chat) -> None:
-    page = alice.page
-    page.set_viewport_size({"width": 500, "height": 420})
-    alice.send("Tell me something", model="long")
-    page.wait_for_function(LONG)
-    page.wait_for_function(AT_END)
+    page = scrolling(alice)
     assert page.evaluate(WHEEL) is False
     before = page.evaluate(SCROLL)
     alice.grow(alice.grow())
