@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,8 @@ from tools.services.browser import ARGUMENTS, chromium
 from tools.services.postgres import PostgresServer
 from tools.services.valkey import ValkeyServer
 
+from .live.forking import run
+from .live.servers import ROOT, Database
 from .site_rows import SiteRows
 from .support import PATIENCE, clean_engine, close_background_engine
 
@@ -48,6 +51,16 @@ def valkey_server() -> Iterator[ValkeyServer]:
     """A Valkey server that lives as long as the run; a test that stops or pauses one starts its own."""
     with ValkeyServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def demo_template(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """The demo's database with its users, to copy."""
+    database = Database(f"sqlite:///{tmp_path_factory.mktemp('demo-template') / 'db.sqlite3'}", {})
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.demo.settings", "DATABASE_URL": database.url}
+    for command in (["migrate", "--verbosity=0"], ["demo_users"]):
+        run(["django", *command], environment, ROOT)
+    return database
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,13 @@ from pathlib import Path
 from .environment import ROOT, ensure, interpreters, say
 from .services.browser import find_chromium
 
-INSTALL = ("-r", "requirements.txt", "-e", ".[test]")
+# Without compiling everything: a test run imports a tenth of it.
+INSTALL = ("--no-compile", "-r", "requirements.txt", "-e", ".[test]")
 NO_TESTS_COLLECTED = 5
+INTERRUPTED = 130
 # Most tests wait for servers, browsers and timers, so more of them run at once than there are cores to run on; not many
 # more, since each process of tests keeps servers of its own.
-PARALLEL = ("-n", str(1 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
+PARALLEL = ("-n", str(2 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
 # On the newest Django, so that both runs end within half an hour on two cores: what Django itself decides. What is left
 # out is about the log, processes, browsers, services and the wheel.
 NEWEST = (
@@ -46,9 +48,14 @@ def run(
     say(f"==> {title}")
     started = time.monotonic()
     clean = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    status = subprocess.run(
-        [str(part) for part in command], cwd=ROOT, env={**clean, **(env or {})}, check=False
-    ).returncode
+    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, env={**clean, **(env or {})})
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        # It was told, too: what it says of how far it came comes before this line.
+        process.wait()
+        say(f"==> {title}: interrupted after {time.monotonic() - started:.0f} s")
+        raise
     if status not in allowed:
         say(f"==> {title}: failed with status {status}")
         raise SystemExit(status if status > 0 else 1)
@@ -127,10 +134,14 @@ def ensure_chromium() -> None:
         return
     root = as_root()
     if root is not None and shutil.which("apt-get"):
-        say("==> apt-get install chromium")
         apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-y", "-qq"]
-        for command in (["update"], ["install", "--no-install-recommends", "chromium", "fonts-liberation"]):
-            subprocess.run([*apt, *command], stdout=subprocess.DEVNULL, check=False)
+        subprocess.run([*apt, "update"], stdout=subprocess.DEVNULL, check=False)
+        # Older releases have the second only.
+        for package in ("chromium-headless-shell", "chromium"):
+            if not find_chromium():
+                say(f"==> apt-get install {package}")
+                command = [*apt, "install", "--no-install-recommends", package, "fonts-liberation"]
+                subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if not find_chromium():
         raise SystemExit(NO_BROWSER)
 
@@ -158,10 +169,16 @@ def chaos(python: Path) -> None:
 def main() -> None:
     """Prepare the test environment on the oldest supported interpreter here, and run what the argument names."""
     commands = {"test": test, "lint": lint, "bench": bench, "chaos": chaos}
-    if sys.argv[1] == "test":
-        ensure_chromium()
     _, oldest = interpreters()[0]
-    commands[sys.argv[1]](ensure(".venv-test", *INSTALL, "django~=5.2.0", python=oldest))
+    try:
+        with ThreadPoolExecutor(1) as aside:
+            browser = aside.submit(ensure_chromium) if sys.argv[1] == "test" else None
+            python = ensure(".venv-test", *INSTALL, "django~=5.2.0", python=oldest)
+        if browser:
+            browser.result()
+        commands[sys.argv[1]](python)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

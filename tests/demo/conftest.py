@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,8 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.live.forking import run
-from tests.live.servers import ROOT, Database, LiveServer
+from tests.live.servers import Database, LiveServer, copy_sqlite
 
 from .browsing import Chat, Console, Visitor
 
@@ -22,34 +20,25 @@ VisitorFactory: TypeAlias = Callable[..., Visitor]
 expect.set_options(timeout=15_000)
 
 
-def demo_site(folder: Path, settings: str = SETTINGS) -> LiveServer:
+def demo_site(template: Database, folder: Path, settings: str = SETTINGS) -> LiveServer:
     """A demo site that does not run yet, on a database of its own with the demo users in it."""
-    url = f"sqlite:///{folder / 'db.sqlite3'}"
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": settings, "DATABASE_URL": url}
-    for command in (["migrate", "--verbosity=0"], ["demo_users"]):
-        run(["django", *command], environment, ROOT)
-    return LiveServer(
-        "uvicorn",
-        Database(url, {}),
-        folder / "server.log",
-        settings=settings,
-        app="project.asgi:application",
-        env={"DATABASE_URL": url},
-    )
+    database = copy_sqlite(template, folder / "db.sqlite3")
+    log, env = folder / "server.log", {"DATABASE_URL": database.url}
+    return LiveServer("uvicorn", database, log, settings=settings, app="project.asgi:application", env=env)
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def site(demo_template: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """The demo site that most tests share."""
-    server = demo_site(tmp_path_factory.mktemp("demo")).start().wait_ready()
+    server = demo_site(demo_template, tmp_path_factory.mktemp("demo")).start().wait_ready()
     yield server
     server.kill()
 
 
 @pytest.fixture
-def mortal_site(tmp_path: Path) -> Iterator[LiveServer]:
+def mortal_site(demo_template: Database, tmp_path: Path) -> Iterator[LiveServer]:
     """A demo site that one test may kill and start again."""
-    server = demo_site(tmp_path).start().wait_ready()
+    server = demo_site(demo_template, tmp_path).start().wait_ready()
     yield server
     server.kill()
 

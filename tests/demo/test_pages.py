@@ -38,6 +38,8 @@ def test_the_home_page_says_which_model_answers(new_visitor: VisitorFactory) -> 
     expect(home.page.get_by_text("Scripted answers are shown.")).to_be_visible()
     home.page.get_by_role("link", name="Open the chat").click()
     expect(home.page.get_by_role("heading", name="Sign in")).to_be_visible()
+    home.page.get_by_role("button", name="Continue as alice").click()
+    home.page.wait_for_url("**/chat/")
 
 
 def test_the_chat_says_that_answers_are_scripted(alice: Chat) -> None:

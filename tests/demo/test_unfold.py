@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.live.servers import LiveServer
+from tests.live.servers import Database, LiveServer
 
 from .browsing import Console
 from .conftest import VisitorFactory, demo_site
@@ -16,9 +16,9 @@ from .test_admin import ADMIN, STAGE, newest, open_admin
 
 
 @pytest.fixture
-def dressed_site(tmp_path: Path) -> Iterator[LiveServer]:
+def dressed_site(demo_template: Database, tmp_path: Path) -> Iterator[LiveServer]:
     """The demo site under Unfold."""
-    server = demo_site(tmp_path, settings="tests.demo.unfold").start().wait_ready()
+    server = demo_site(demo_template, tmp_path, "tests.demo.unfold").start().wait_ready()
     yield server
     server.kill()
 

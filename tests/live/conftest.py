@@ -33,6 +33,7 @@ class Rig:
         self._request = request
         self._numbers = itertools.count(1)
         self._mine: list[LiveServer] = []
+        self._shared: dict[tuple[str, str], LiveServer] = {}
 
     def database(self, kind: str = "sqlite") -> Database:
         """A new prepared database: ``sqlite`` or ``postgres``."""
@@ -54,6 +55,12 @@ class Rig:
     def server(self, kind: str = "uvicorn", database: Database | None = None, **options: Any) -> LiveServer:
         """Start a server and wait for its port."""
         return self.launch(kind, database, **options).wait_ready()
+
+    def shared(self, kind: str, database: str = "sqlite") -> LiveServer:
+        """The server of this kind, with quick recovery; started by the first who asks for it."""
+        if (kind, database) not in self._shared:
+            self._shared[kind, database] = self.server(kind, self.database(database), llmstream=QUICK)
+        return self._shared[kind, database]
 
     def close(self) -> None:
         """Kill every server that still runs."""
@@ -84,10 +91,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
     rig.close()
 
 
-@pytest.fixture(scope="session")
-def session_rig(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
-    """Servers of the whole run."""
-    rig = Rig(tmp_path_factory.mktemp("session"), request)
+@pytest.fixture(scope="package")
+def shared_rig(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """Servers of all live tests; idle ones would cost the tests after them time."""
+    rig = Rig(tmp_path_factory.mktemp("shared"), request)
     yield rig
     rig.close()
 
@@ -100,16 +107,16 @@ def module_rig(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
     rig.close()
 
 
-@pytest.fixture(scope="session", params=WIRINGS)
-def server(session_rig: Rig, request: pytest.FixtureRequest) -> LiveServer:
+@pytest.fixture(scope="package", params=WIRINGS)
+def server(shared_rig: Rig, request: pytest.FixtureRequest) -> LiveServer:
     """Each server that the claims are made for, one after the other, with quick recovery."""
-    return session_rig.server(request.param, llmstream=QUICK)
+    return shared_rig.shared(request.param)
 
 
-@pytest.fixture(scope="session")
-def uvicorn(session_rig: Rig) -> LiveServer:
+@pytest.fixture(scope="package")
+def uvicorn(shared_rig: Rig) -> LiveServer:
     """The recommended server, for claims that do not depend on it."""
-    return session_rig.server("uvicorn", llmstream=QUICK)
+    return shared_rig.shared("uvicorn")
 
 
 @pytest.fixture
@@ -124,10 +131,10 @@ def bob(server: LiveServer) -> Api:
     return Api(server.url, server.database.accounts["bob"])
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgres"])
-def store(session_rig: Rig, request: pytest.FixtureRequest) -> LiveServer:
+@pytest.fixture(scope="package", params=["sqlite", "postgres"])
+def store(shared_rig: Rig, request: pytest.FixtureRequest) -> LiveServer:
     """The recommended server on each database, since databases differ in what they refuse."""
-    return session_rig.server("uvicorn", session_rig.database(request.param), llmstream=QUICK)
+    return shared_rig.shared("uvicorn", request.param)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ PRELOADED = (
     *("django.core.asgi", "django.core.management", "django.db.models", "django.contrib.admin", "django.test.client"),
     *("django.db.backends.sqlite3.base", "django.db.backends.postgresql.base", "django.db.migrations.executor"),
     *("channels.consumer", "channels.routing", "channels_redis.pubsub", "openai.resources.chat", "openai.types.chat"),
-    *("orjson", "psycopg"),
+    *("autobahn.twisted.websocket", "twisted.internet.tcp", "twisted.web.http", "requests", "orjson", "psycopg"),
 )
 _PATIENCE = 60.0
 #: Where programs find modules: as before any test was imported, since some of what tests import adds to it.

@@ -60,9 +60,9 @@ def pair(rig: Rig, upstream: Upstream, **settings: Any) -> list[LiveServer]:
 
 
 @pytest.fixture(scope="module")
-def servers(session_rig: Rig, upstream: Upstream) -> Iterator[list[LiveServer]]:
+def servers(shared_rig: Rig, upstream: Upstream) -> Iterator[list[LiveServer]]:
     """Two servers that tests kill."""
-    servers = pair(session_rig, upstream)
+    servers = pair(shared_rig, upstream)
     yield servers
     for server in servers:
         server.kill()

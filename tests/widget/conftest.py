@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -10,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, StorageState, expect
 
 from tests.demo.browsing import Console
-from tests.live.forking import run
-from tests.live.servers import ROOT, Database, LiveServer
+from tests.demo.conftest import demo_site
+from tests.live.servers import Database, LiveServer
 
 from .browsing import Widget
 
@@ -24,15 +23,9 @@ expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def site(demo_template: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """The site of all tests, with the demo users on it."""
-    folder = tmp_path_factory.mktemp("widget")
-    url = f"sqlite:///{folder / 'db.sqlite3'}"
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS, "DATABASE_URL": url}
-    for command in (["migrate", "--verbosity=0"], ["demo_users"]):
-        run(["django", *command], environment, ROOT)
-    log, env = folder / "server.log", {"DATABASE_URL": url}
-    server = LiveServer("uvicorn", Database(url, {}), log, settings=SETTINGS, app="project.asgi:application", env=env)
+    server = demo_site(demo_template, tmp_path_factory.mktemp("widget"), SETTINGS)
     yield server.start().wait_ready()
     server.kill()
 
