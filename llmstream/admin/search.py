@@ -36,7 +36,7 @@ class Says(IContains):
         return f"{column} ILIKE {pattern}", [*parameters, *patterns]
 
 
-_text: Field[Any, Any] = Message._meta.get_field("text")  # type: ignore[assignment]
+_text: Field[Any, Any] = Message._meta.get_field("text")
 _text.register_lookup(Says, "says")
 
 

@@ -64,7 +64,7 @@ class Visitor:
         """Become a demo user, as by the button for it, and land in an empty chat."""
         self.context.request.get("/accounts/login/")
         token = next(cookie["value"] for cookie in self.context.cookies() if cookie["name"] == "csrftoken")
-        form = {"user": name, "csrfmiddlewaretoken": token}
+        form: dict[str, str | float | bool] = {"user": name, "csrfmiddlewaretoken": token}
         response = self.context.request.post("/accounts/demo/", form=form, max_redirects=0)
         assert response.status == 302, response.text()
         return self.open()
