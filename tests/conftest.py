@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from asgiref.sync import SyncToAsync
@@ -31,6 +32,13 @@ pytest_plugins = ["llmstream.testing.plugin"]
 
 #: What takes longest a file.
 _SLOW = ("live", "chaos", "demo", "widget", "client")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m contract``, do not even import what holds no contract test."""
+    if config.option.markexpr == "contract" and collection_path.name.startswith("test_"):
+        return "pytest.mark.contract" not in collection_path.read_text() or None
+    return None
 
 
 @pytest.hookimpl(trylast=True)

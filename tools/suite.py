@@ -21,7 +21,7 @@ NO_TESTS_COLLECTED = 5
 INTERRUPTED = 130
 # Most tests wait for servers, browsers and timers, so more of them run at once than there are cores to run on; not many
 # more, since each process of tests keeps servers of its own.
-PARALLEL = ("-n", str(2 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
+PARALLEL = ("-n", str(1 + min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder")
 # On the newest Django, so that both runs end within half an hour on two cores: what Django itself decides. What is left
 # out is about the log, processes, browsers, services and the wheel.
 NEWEST = (
@@ -81,10 +81,10 @@ def types(python: Path) -> None:
 
 def test(python: Path) -> None:
     """Linters, then the suite on the oldest supported Django, then on the newest one if an interpreter allows."""
-    with ThreadPoolExecutor(2) as aside:
+    with ThreadPoolExecutor(3) as aside:
         # While packages come over the network and types are checked on one core, the others have work to do.
         newest = aside.submit(newest_django)
-        run("embedded model", python, "manage.py", "llmstream_fetch_model")
+        fetched = aside.submit(run, "embedded model", python, "manage.py", "llmstream_fetch_model")
         style(python)
         checked = aside.submit(types, python)
         run("makemigrations --check", python, "-m", "django", "makemigrations", "--check", "--settings=tests.settings")
@@ -92,6 +92,7 @@ def test(python: Path) -> None:
         # The contract first, so that the last summary is the whole suite's.
         contract(python, "Django 5.2")
         checked.result()
+        fetched.result()
     everything(python, "Django 5.2")
     if django6:
         everything(django6, "Django 6", *NEWEST)

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.module_loading import import_string
+
 from llmstream.providers import Provider, Usage
-from llmstream.providers.anthropic import AnthropicProvider
-from llmstream.providers.gemini import GeminiProvider
-from llmstream.providers.openai_responses import OpenAIResponsesProvider
 from tests.upstream import Upstream
 from tests.upstream_anthropic import Anthropic
 from tests.upstream_gemini import Gemini
@@ -24,7 +23,8 @@ ANSWER = "tok0 tok1 tok2 tok3 tok4 "
 class Service:
     """A provider, and what the fake service says to it."""
 
-    provider: Callable[..., Provider]
+    #: As in settings. What it imports takes seconds, which only those who ask for it should spend.
+    path: str
     dialect: Dialect
     response_id: str
     #: Of an answer of five tokens, and of one with two tokens of reasoning as well.
@@ -34,6 +34,12 @@ class Service:
     finish: bytes
     #: Whether the name of a model is a part of the address.
     in_address: bool = False
+
+    @property
+    def provider(self) -> Callable[..., Provider]:
+        """The provider's class."""
+        found: Callable[..., Provider] = import_string(self.path)
+        return found
 
     def make(self, upstream: Upstream, **options: Any) -> Provider:
         """Return a provider that asks ``upstream`` and, unless told otherwise, tries nothing twice."""
@@ -61,7 +67,7 @@ class Service:
 
 SERVICES = {
     "responses": Service(
-        OpenAIResponsesProvider,
+        "llmstream.providers.openai_responses.OpenAIResponsesProvider",
         Responses(),
         "resp_upstream",
         Usage(11, 5, cached_tokens=4),
@@ -69,7 +75,7 @@ SERVICES = {
         b"response.completed",
     ),
     "anthropic": Service(
-        AnthropicProvider,
+        "llmstream.providers.anthropic.AnthropicProvider",
         Anthropic(),
         "msg_upstream",
         Usage(14, 5, cached_tokens=4, cache_write_tokens=3),
@@ -77,7 +83,7 @@ SERVICES = {
         b"message_delta",
     ),
     "gemini": Service(
-        GeminiProvider,
+        "llmstream.providers.gemini.GeminiProvider",
         Gemini(),
         "gemini-upstream",
         Usage(11, 5, cached_tokens=4),

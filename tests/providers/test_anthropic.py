@@ -16,24 +16,32 @@ from llmstream.exceptions import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from llmstream.providers import ChatMessage, Finish, Keepalive, ReasoningDelta, RefusalDelta, ResponseStarted, Usage
+from llmstream.providers import (
+    ChatMessage,
+    Finish,
+    Keepalive,
+    Provider,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStarted,
+    Usage,
+)
 from llmstream.providers.aiohttp_transport import Body
-from llmstream.providers.anthropic import AnthropicProvider
 from llmstream.providers.byte_source import byte_source
 from tests.upstream import END, FIN, GATE, RST, Upstream
 from tests.upstream_anthropic import MESSAGE_STOP, PING, block_delta, block_start, message_delta, message_start
 from tests.upstream_wire import HEAD, event, http_chunk, named_event
 
 from .asking import ask, assert_silent, fail, of_type, request, text
-from .services import KEY
+from .services import SERVICES
 
 ANSWER = "tok0 tok1 tok2 tok3 tok4 "
 
 
 @pytest.fixture
-async def provider(upstream: Upstream) -> AsyncIterator[AnthropicProvider]:
+async def provider(upstream: Upstream) -> AsyncIterator[Provider]:
     """The provider under test."""
-    found = AnthropicProvider(base_url=upstream.root, api_key=KEY, max_retries=0)
+    found = SERVICES["anthropic"].make(upstream)
     yield found
     await found.aclose()
 
@@ -43,7 +51,7 @@ def script(upstream: Upstream, *events: dict[str, Any]) -> None:
     upstream.script = [HEAD, *(http_chunk(named_event(event)) for event in events), END]
 
 
-async def test_the_request_is_one_of_the_messages_api(upstream: Upstream, provider: AnthropicProvider) -> None:
+async def test_the_request_is_one_of_the_messages_api(upstream: Upstream, provider: Provider) -> None:
     history = [ChatMessage(role, role) for role in ("system", "user", "assistant", "system", "user")]
     await ask(provider, "answer", *history, temperature=0.5)
     exchange = upstream.exchanges[0]
@@ -59,7 +67,7 @@ async def test_the_request_is_one_of_the_messages_api(upstream: Upstream, provid
     assert exchange.headers["anthropic-version"]
 
 
-async def test_without_a_system_prompt_there_is_none(upstream: Upstream, provider: AnthropicProvider) -> None:
+async def test_without_a_system_prompt_there_is_none(upstream: Upstream, provider: Provider) -> None:
     await ask(provider, "answer", ChatMessage("user", "hi"), max_tokens=100)
     assert "system" not in upstream.exchanges[0].body
     assert upstream.exchanges[0].body["max_tokens"] == 100
@@ -70,19 +78,19 @@ async def test_key_and_address_may_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", upstream.root)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-environment")
-    provider = AnthropicProvider()
+    provider = SERVICES["anthropic"].provider()
     assert text(await ask(provider, "answer")) == ANSWER
     assert "sk-environment" in str(upstream.exchanges[0].headers)
     await provider.aclose()
 
 
-async def test_tokens_are_read_from_the_connection_itself(upstream: Upstream, provider: AnthropicProvider) -> None:
+async def test_tokens_are_read_from_the_connection_itself(upstream: Upstream, provider: Any) -> None:
     response = await provider._open(request("answer"))
     assert isinstance(byte_source(response), Body)
     await response.aclose()
 
 
-async def test_comments_are_left_out(provider: AnthropicProvider) -> None:
+async def test_comments_are_left_out(provider: Provider) -> None:
     assert text(await ask(provider, "answer?comments=1")) == ANSWER
 
 
@@ -99,11 +107,11 @@ async def test_comments_are_left_out(provider: AnthropicProvider) -> None:
         ("a_word_of_its_own", "a_word_of_its_own"),
     ],
 )
-async def test_stop_reasons_get_their_usual_names(provider: AnthropicProvider, reason: str, word: str) -> None:
+async def test_stop_reasons_get_their_usual_names(provider: Provider, reason: str, word: str) -> None:
     assert of_type(await ask(provider, f"answer?finish={reason}"), Finish) == [Finish(word)]
 
 
-async def test_a_refusal_may_be_explained(upstream: Upstream, provider: AnthropicProvider) -> None:
+async def test_a_refusal_may_be_explained(upstream: Upstream, provider: Provider) -> None:
     details = {"type": "refusal", "category": "bio", "explanation": "I will not."}
     script(upstream, message_start(), message_delta("refusal", stop_details=details), MESSAGE_STOP)
     parts = await ask(provider, "script")
@@ -112,7 +120,7 @@ async def test_a_refusal_may_be_explained(upstream: Upstream, provider: Anthropi
     assert text(parts) == ""
 
 
-async def test_other_blocks_do_no_harm(upstream: Upstream, provider: AnthropicProvider) -> None:
+async def test_other_blocks_do_no_harm(upstream: Upstream, provider: Provider) -> None:
     script(
         upstream,
         message_start(),
@@ -139,7 +147,7 @@ async def test_other_blocks_do_no_harm(upstream: Upstream, provider: AnthropicPr
     assert parts[-2:] == [Usage(14, 9, cached_tokens=4, cache_write_tokens=3), Finish("stop")]
 
 
-async def test_the_last_figures_count(upstream: Upstream, provider: AnthropicProvider) -> None:
+async def test_the_last_figures_count(upstream: Upstream, provider: Provider) -> None:
     """A tool of the service's makes the input longer while it answers."""
     more = {"input_tokens": 70, "cache_read_input_tokens": 8, "cache_creation_input_tokens": None, "output_tokens": 9}
     end = {**message_delta(), "usage": {**more, "output_tokens_details": {"thinking_tokens": 5}}}
@@ -150,7 +158,7 @@ async def test_the_last_figures_count(upstream: Upstream, provider: AnthropicPro
 
 
 @pytest.mark.parametrize("end", [RST, FIN, END])
-async def test_the_last_event_may_be_missing(upstream: Upstream, provider: AnthropicProvider, end: str) -> None:
+async def test_the_last_event_may_be_missing(upstream: Upstream, provider: Provider, end: str) -> None:
     events = [message_start(), block_delta("text_delta", text="whole"), message_delta()]
     upstream.script = [HEAD, http_chunk(b"".join(map(named_event, events))), GATE, end]
     parts, _ = await asyncio.gather(ask(provider, "script"), upstream.pass_gate())
@@ -158,7 +166,7 @@ async def test_the_last_event_may_be_missing(upstream: Upstream, provider: Anthr
     assert of_type(parts, Finish) == [Finish("stop")]
 
 
-async def test_a_ping_is_a_sign_of_life(upstream: Upstream, provider: AnthropicProvider) -> None:
+async def test_a_ping_is_a_sign_of_life(upstream: Upstream, provider: Provider) -> None:
     start, ping = http_chunk(named_event(message_start())), http_chunk(named_event(PING))
     upstream.script = [HEAD, start, GATE, ping, GATE, http_chunk(named_event(message_delta())), END]
     stream = provider.stream(request("script"))
@@ -185,7 +193,7 @@ async def test_a_ping_is_a_sign_of_life(upstream: Upstream, provider: AnthropicP
     ],
 )
 async def test_an_error_in_the_stream(
-    provider: AnthropicProvider, caplog: pytest.LogCaptureFixture, kind: str, expected: type[ProviderError]
+    provider: Provider, caplog: pytest.LogCaptureFixture, kind: str, expected: type[ProviderError]
 ) -> None:
     parts, error = await fail(provider, f"error?error={kind}")
     assert text(parts) == "tok0 tok1 "
@@ -193,7 +201,7 @@ async def test_an_error_in_the_stream(
     assert_silent(error, caplog.text)
 
 
-async def test_a_whole_message_is_no_stream(provider: AnthropicProvider) -> None:
+async def test_a_whole_message_is_no_stream(provider: Provider) -> None:
     _, error = await fail(provider, "json")
     assert type(error) is ProviderMalformed
 
@@ -216,9 +224,7 @@ async def test_a_whole_message_is_no_stream(provider: AnthropicProvider) -> None
         {"type": "message_start", "message": []},
     ],
 )
-async def test_events_of_another_shape_are_malformed(
-    upstream: Upstream, provider: AnthropicProvider, data: Any
-) -> None:
+async def test_events_of_another_shape_are_malformed(upstream: Upstream, provider: Provider, data: Any) -> None:
     before = http_chunk(named_event(block_delta("text_delta", text="before")))
     upstream.script = [HEAD, before, http_chunk(event(data)), END]
     parts, error = await fail(provider, "script")

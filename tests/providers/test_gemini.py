@@ -14,22 +14,30 @@ from llmstream.exceptions import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from llmstream.providers import ChatMessage, Finish, Keepalive, ReasoningDelta, RefusalDelta, ResponseStarted, Usage
-from llmstream.providers.gemini import GeminiProvider
+from llmstream.providers import (
+    ChatMessage,
+    Finish,
+    Keepalive,
+    Provider,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseStarted,
+    Usage,
+)
 from tests.upstream import END, GATE, Upstream
 from tests.upstream_gemini import content
 from tests.upstream_wire import HEAD, event, http_chunk
 
 from .asking import ask, assert_silent, fail, of_type, request, text
-from .services import KEY
+from .services import KEY, SERVICES
 
 ANSWER = "tok0 tok1 tok2 tok3 tok4 "
 
 
 @pytest.fixture
-async def provider(upstream: Upstream) -> AsyncIterator[GeminiProvider]:
+async def provider(upstream: Upstream) -> AsyncIterator[Provider]:
     """The provider under test."""
-    found = GeminiProvider(base_url=upstream.root, api_key=KEY, max_retries=0)
+    found = SERVICES["gemini"].make(upstream)
     yield found
     await found.aclose()
 
@@ -39,7 +47,7 @@ def script(upstream: Upstream, *chunks: dict[str, Any]) -> None:
     upstream.script = [HEAD, *(http_chunk(event(chunk)) for chunk in chunks), END]
 
 
-async def test_the_request_is_one_of_generate_content(upstream: Upstream, provider: GeminiProvider) -> None:
+async def test_the_request_is_one_of_generate_content(upstream: Upstream, provider: Provider) -> None:
     history = [ChatMessage(role, role) for role in ("system", "user", "assistant", "system", "user")]
     thinking = {"include_thoughts": True, "thinking_budget": 100}
     await ask(provider, "answer", *history, temperature=0.5, max_output_tokens=50, thinking_config=thinking)
@@ -56,7 +64,7 @@ async def test_the_request_is_one_of_generate_content(upstream: Upstream, provid
     assert "x-server-timeout" not in exchange.headers
 
 
-async def test_without_a_system_prompt_there_is_none(upstream: Upstream, provider: GeminiProvider) -> None:
+async def test_without_a_system_prompt_there_is_none(upstream: Upstream, provider: Provider) -> None:
     await ask(provider, "answer", ChatMessage("user", "hi"))
     assert "systemInstruction" not in upstream.exchanges[0].body
 
@@ -66,13 +74,13 @@ async def test_key_and_address_may_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", upstream.root)
     monkeypatch.setenv("GEMINI_API_KEY", "key-of-the-environment")
-    provider = GeminiProvider()
+    provider = SERVICES["gemini"].provider()
     assert text(await ask(provider, "answer")) == ANSWER
     assert upstream.exchanges[0].headers["x-goog-api-key"] == "key-of-the-environment"
     await provider.aclose()
 
 
-async def test_a_parameter_that_there_is_not_is_not_sent(upstream: Upstream, provider: GeminiProvider) -> None:
+async def test_a_parameter_that_there_is_not_is_not_sent(upstream: Upstream, provider: Provider) -> None:
     with pytest.raises(ValueError, match="no_such_parameter"):
         await ask(provider, "answer", no_such_parameter=1)
     assert upstream.exchanges == []
@@ -95,20 +103,18 @@ async def test_a_parameter_that_there_is_not_is_not_sent(upstream: Upstream, pro
         ("MALFORMED_FUNCTION_CALL", "malformed_function_call"),
     ],
 )
-async def test_finish_reasons_get_their_usual_names(provider: GeminiProvider, reason: str, word: str) -> None:
+async def test_finish_reasons_get_their_usual_names(provider: Provider, reason: str, word: str) -> None:
     assert of_type(await ask(provider, f"answer;finish={reason}"), Finish) == [Finish(word)]
 
 
-async def test_a_finish_reason_that_is_new_is_passed_on(provider: GeminiProvider) -> None:
+async def test_a_finish_reason_that_is_new_is_passed_on(provider: Provider) -> None:
     with pytest.warns(UserWarning, match="BRAND_NEW"):
         parts = await ask(provider, "answer;finish=BRAND_NEW")
     assert of_type(parts, Finish) == [Finish("brand_new")]
 
 
 @pytest.mark.parametrize("message", ["", "Not this."])
-async def test_a_prompt_that_is_blocked_has_no_answer(
-    upstream: Upstream, provider: GeminiProvider, message: str
-) -> None:
+async def test_a_prompt_that_is_blocked_has_no_answer(upstream: Upstream, provider: Provider, message: str) -> None:
     feedback = {"blockReason": "PROHIBITED_CONTENT", **({"blockReasonMessage": message} if message else {})}
     script(upstream, {"promptFeedback": feedback, "usageMetadata": {"promptTokenCount": 3}, "responseId": "r"})
     parts = await ask(provider, "script")
@@ -117,7 +123,7 @@ async def test_a_prompt_that_is_blocked_has_no_answer(
     assert of_type(parts, Usage) == [Usage(3, 0)]
 
 
-async def test_other_parts_do_no_harm(upstream: Upstream, provider: GeminiProvider) -> None:
+async def test_other_parts_do_no_harm(upstream: Upstream, provider: Provider) -> None:
     script(
         upstream,
         content({"text": "hm", "thought": True, "thoughtSignature": "eHl6"}),
@@ -133,7 +139,7 @@ async def test_other_parts_do_no_harm(upstream: Upstream, provider: GeminiProvid
     assert of_type(parts, Finish) == [Finish("stop")]
 
 
-async def test_figures_come_as_they_grow(upstream: Upstream, provider: GeminiProvider) -> None:
+async def test_figures_come_as_they_grow(upstream: Upstream, provider: Provider) -> None:
     counts = {"promptTokenCount": 9, "toolUsePromptTokenCount": 2, "cachedContentTokenCount": 4}
     script(
         upstream,
@@ -149,7 +155,7 @@ async def test_figures_come_as_they_grow(upstream: Upstream, provider: GeminiPro
     ]
 
 
-async def test_a_chunk_without_content_is_a_sign_of_life(upstream: Upstream, provider: GeminiProvider) -> None:
+async def test_a_chunk_without_content_is_a_sign_of_life(upstream: Upstream, provider: Provider) -> None:
     chunks = [content(), content(), content({"text": "said"}, finish="STOP")]
     first, second, third = (http_chunk(event(chunk)) for chunk in chunks)
     upstream.script = [HEAD, first, GATE, second, GATE, third, END]
@@ -173,7 +179,7 @@ async def test_a_chunk_without_content_is_a_sign_of_life(upstream: Upstream, pro
 )
 @pytest.mark.parametrize("after", [0, 2])
 async def test_an_error_in_the_stream(
-    provider: GeminiProvider, caplog: pytest.LogCaptureFixture, error: str, expected: type[ProviderError], after: int
+    provider: Provider, caplog: pytest.LogCaptureFixture, error: str, expected: type[ProviderError], after: int
 ) -> None:
     parts, raised = await fail(provider, f"error;error={error};after={after}")
     assert text(parts) == "tok0 tok1 "[: after * 5]
@@ -183,13 +189,13 @@ async def test_an_error_in_the_stream(
 
 
 @pytest.mark.parametrize(("delay", "expected"), [("30s", 30_000), ("0.25s", 250), ("soon", 7_000), ("", 7_000)])
-async def test_the_wait_of_a_rate_limit_is_in_the_error(provider: GeminiProvider, delay: str, expected: int) -> None:
+async def test_the_wait_of_a_rate_limit_is_in_the_error(provider: Provider, delay: str, expected: int) -> None:
     _, error = await fail(provider, f"status;code=429;retry_after=7;delay={delay}")
     assert error.retry_after_ms == expected
 
 
 async def test_a_rate_limit_is_told_at_once(upstream: Upstream) -> None:
-    provider = GeminiProvider(base_url=upstream.root, api_key=KEY)
+    provider = SERVICES["gemini"].provider(base_url=upstream.root, api_key=KEY)
     _, error = await fail(provider, "status;code=429;delay=0s")
     assert (type(error), error.retry_after_ms) == (ProviderRateLimited, 0)
     assert len(upstream.exchanges) == 1
@@ -200,7 +206,7 @@ async def test_a_key_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ValueError, match="key"):
-        GeminiProvider()
+        SERVICES["gemini"].provider()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,7 @@ async def test_a_key_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
         {"usageMetadata": {"promptTokenCount": "many"}},
     ],
 )
-async def test_chunks_of_another_shape_are_malformed(upstream: Upstream, provider: GeminiProvider, data: Any) -> None:
+async def test_chunks_of_another_shape_are_malformed(upstream: Upstream, provider: Provider, data: Any) -> None:
     script(upstream, content({"text": "before"}), data)
     parts, error = await fail(provider, "script")
     assert text(parts) == "before"

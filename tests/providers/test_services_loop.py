@@ -26,7 +26,7 @@ CALLS = [ToolCall("call_1", "add", '{"a":1,"b":2}'), ToolCall("call_2", "add", '
 
 def models(service: Service, upstream: Upstream) -> dict[str, Any]:
     """Return a site's models: one of the service's that may ask for a tool."""
-    provider = f"{service.provider.__module__}.{service.provider.__name__}"
+    provider = service.path
     options = service.options(upstream)
     return {"default": {"PROVIDER": provider, "MODEL": "script", "OPTIONS": options, "TOOLS": tools("add")}}
 
