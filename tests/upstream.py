@@ -74,6 +74,8 @@ __all__ = ["END", "FIN", "GATE", "RST", "Act", "Exchange", "Upstream"]
 
 #: Browsers refuse the bad ports of the fetch standard, all of which are below.
 LOWEST_PORT = 10_081
+#: Seconds for what must come.
+PATIENCE = 20.0
 
 
 class Upstream:
@@ -120,16 +122,16 @@ class Upstream:
         """Serve in this thread until interrupted."""
         self._serve()
 
-    def wait(self, count: int, timeout: float = 5.0) -> Exchange:
+    def wait(self, count: int, timeout: float = PATIENCE) -> Exchange:
         """Wait until ``count`` requests have come and return the last of these."""
         self._wait(lambda: len(self.exchanges) >= count, timeout, f"{count} requests")
         return self.exchanges[count - 1]
 
-    def wait_tokens(self, exchange: Exchange, tokens: int, timeout: float = 5.0) -> None:
+    def wait_tokens(self, exchange: Exchange, tokens: int, timeout: float = PATIENCE) -> None:
         """Wait until so many tokens of an answer have been sent."""
         self._wait(lambda: exchange.tokens >= tokens, timeout, f"{tokens} tokens")
 
-    def wait_disconnect(self, exchange: Exchange, timeout: float = 5.0) -> float:
+    def wait_disconnect(self, exchange: Exchange, timeout: float = PATIENCE) -> float:
         """Wait until the client has closed the connection of a running answer; return when."""
         self._wait(lambda: exchange.disconnected is not None, timeout, "a disconnect")
         return exchange.disconnected or 0.0
@@ -140,7 +142,7 @@ class Upstream:
         Only for clients on the running event loop: on the loopback interface what has been sent is there, so it takes
         them some turns of the loop, and no time, to read it. A broken connection would make them forget the rest.
         """
-        await asyncio.to_thread(self._wait, lambda: bool(self._gates), 5.0, "an answer at a gate")
+        await asyncio.to_thread(self._wait, lambda: bool(self._gates), PATIENCE, "an answer at a gate")
         for _ in range(50):
             await asyncio.sleep(0)
         self._loop.call_soon_threadsafe(self._gates.pop(0).set)
@@ -152,7 +154,7 @@ class Upstream:
         self.tell()
         await opened.wait()
 
-    def wait_closed(self, timeout: float = 5.0) -> None:
+    def wait_closed(self, timeout: float = PATIENCE) -> None:
         """Wait until no connection is open."""
         self._wait(lambda: not self._connections, timeout, "all connections to be closed")
 

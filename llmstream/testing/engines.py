@@ -11,7 +11,7 @@ from ..database import close_executor
 from ..engine import Engine, get_engine
 
 #: Seconds for what must come.
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 @asynccontextmanager

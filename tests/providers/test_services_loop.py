@@ -26,9 +26,10 @@ CALLS = [ToolCall("call_1", "add", '{"a":1,"b":2}'), ToolCall("call_2", "add", '
 
 def models(service: Service, upstream: Upstream) -> dict[str, Any]:
     """Return a site's models: one of the service's that may ask for a tool."""
-    provider = service.path
+    # Imported now: that takes seconds, for which nothing should wait while an answer runs.
+    assert service.provider
     options = service.options(upstream)
-    return {"default": {"PROVIDER": provider, "MODEL": "script", "OPTIONS": options, "TOOLS": tools("add")}}
+    return {"default": {"PROVIDER": service.path, "MODEL": "script", "OPTIONS": options, "TOOLS": tools("add")}}
 
 
 def asking(name: str, *asked_for: ToolCall, end: Act = END) -> list[Act]:
