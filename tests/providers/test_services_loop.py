@@ -27,7 +27,7 @@ CALLS = [ToolCall("call_1", "add", '{"a":1,"b":2}'), ToolCall("call_2", "add", '
 def models(service: Service, upstream: Upstream) -> dict[str, Any]:
     """Return a site's models: one of the service's that may ask for a tool."""
     # Imported now: that takes seconds, for which nothing should wait while an answer runs.
-    assert service.provider
+    _ = service.provider
     options = service.options(upstream)
     return {"default": {"PROVIDER": service.path, "MODEL": "script", "OPTIONS": options, "TOOLS": tools("add")}}
 
