@@ -6,8 +6,9 @@ import pytest
 
 from llmstream.database import run_db
 from llmstream.engine import Engine
+from llmstream.models import Generation
 from tests.http.client import own
-from tests.support import Upstream, check_log, site, text_of, within
+from tests.support import Upstream, check_log, ended, site, text_of, within
 from tests.websocket.visitors import visit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,6 +57,7 @@ async def test_a_stop_is_heard_while_a_room_streams(running: Engine) -> None:
             assert left == {"type": "ack", "ref": left["ref"], "room": found.public_id}
             assert {"type": "end", "room": found.public_id, "reason": "left"} in ann.frames
             assert await ann.ask("ping") == {"type": "pong", "ref": "r6"}
+        await ended(await run_db(Generation.objects.get, public_id=retried["generation"]["id"]))
     await run_db(check_log, found)
 
 
