@@ -18,6 +18,9 @@ from .proxy import Cut, FaultProxy
 from .servers import LiveServer
 from .sites.provider import answer, script
 
+#: What lies between them and the log is the same for the third wiring, which the tests of resuming have.
+pytestmark = pytest.mark.parametrize("server", ["uvicorn", "daphne"], indirect=True)
+
 TOKENS = 24
 #: Any fixed number: what matters is that a failure can be repeated.
 SEED = 20_261_121
