@@ -41,6 +41,7 @@ class Attendance:
         self._next_beat = 0.0
         self._beating = False
         self._working: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
         engine.tickers.append(self._tick)
 
     def enter(self, viewer: Viewer, conversation: Conversation, requester: Requester) -> Roster:
@@ -63,7 +64,8 @@ class Attendance:
             roster.close()
 
     async def members(self, roster: Roster) -> Attendees:
-        """Read who is in a conversation."""
+        """Read who is in a conversation, with everybody whom this process has let in or out before."""
+        await self._write()
         return (await self._read([roster]))[roster.conversation]
 
     def _move(self, seat: Seat, *, present: bool) -> None:
@@ -104,19 +106,21 @@ class Attendance:
             logger.warning("Presences could not be kept; trying again at the next beat")
 
     async def _write(self) -> None:
-        moved, self._moved = self._moved, {}
-        beating, self._beating = self._beating, False
-        if not moved and not beating:
-            return
-        entered = [seat for key, seat in moved.items() if key in self._seats]
-        left = [seat for key, seat in moved.items() if key not in self._seats]
-        try:
-            self._node = await run_db(record, self._node, list(self._seats.values()), entered, left)
-            if beating:
-                await run_db(sweep)
-        except DatabaseError:
-            self._moved = {**moved, **self._moved}
-            raise
+        """Write what has changed; when this returns, no earlier write is under way either."""
+        async with self._writing:
+            moved, self._moved = self._moved, {}
+            beating, self._beating = self._beating, False
+            if not moved and not beating:
+                return
+            entered = [seat for key, seat in moved.items() if key in self._seats]
+            left = [seat for key, seat in moved.items() if key not in self._seats]
+            try:
+                self._node = await run_db(record, self._node, list(self._seats.values()), entered, left)
+                if beating:
+                    await run_db(sweep)
+            except DatabaseError:
+                self._moved = {**moved, **self._moved}
+                raise
         for conversation in {seat.conversation for seat in moved.values()}:
             self._engine.broadcast(conversation, {"type": CHANGED})
 

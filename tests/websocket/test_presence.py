@@ -89,6 +89,17 @@ async def test_a_join_anew_is_no_second_device(running: Engine) -> None:
         assert people(answer) == {"ann": 1}
 
 
+async def test_who_has_joined_is_there_for_whoever_asks_next(running: Engine) -> None:
+    room = (await run_db(own)).public_id
+    async with visit() as ann, visit() as other:
+        await ann.ask("join", room=room)
+        for _ in range(10):
+            await other.ask("join", room=room)
+            assert people(await other.ask("presence", room=room)) == {"ann": 2}
+            await other.ask("leave", room=room)
+            assert people(await ann.ask("presence", room=room)) == {"ann": 1}
+
+
 async def test_everybody_who_joins_is_told_who_is_there(running: Engine) -> None:
     """Even when the list is the same as before: one device went as another came."""
     room = (await run_db(own)).public_id
