@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .browsing import ClientPage
-from .site import CSRF_TOKEN, Request, Site
+from .site import CSRF_TOKEN, PATIENCE, Request, Site
 
 ID = "c.1.{:012d}".format
 OUTCOME = {"message": {"id": "m"}, "generation": {"id": "g"}, "last_event_id": ID(3)}
@@ -177,6 +177,15 @@ def test_a_prompt_is_posted_again_until_the_server_answers(site: Site, page: Cli
     assert again.json == request.json
     again.answer(201, OUTCOME)
     assert page.outcome()["result"] == OUTCOME
+
+
+def test_a_prompt_outlives_the_page_that_sent_it(site: Site, page: ClientPage, stream: Request) -> None:
+    page.command("send", "Hello")
+    request = site.request()
+    page.page.goto("about:blank")
+    assert stream.gone.wait(PATIENCE)
+    assert not request.gone.is_set()
+    request.answer(201, OUTCOME)
 
 
 def test_prompts_keep_their_order(site: Site, page: ClientPage, stream: Request) -> None:

@@ -3,6 +3,8 @@
 import { LLMStreamError, connectionLost } from "./wire.js";
 
 const segment = encodeURIComponent;
+/** Commands up to this length survive the page that sent them; browsers allow 64 KiB for all that are under way. */
+const KEEPALIVE_LENGTH = 8_000;
 
 /** Each command: its address, the fields of its body, and its method if it is not POST. */
 const REQUESTS = {
@@ -50,10 +52,12 @@ export class Http {
   async command(frame) {
     const [path, body, method = "POST"] = REQUESTS[frame.type](frame);
     const token = this.csrfToken || cookieToken();
+    const text = JSON.stringify(body);
     return this.#json(this.api + path, {
       method,
       headers: { Accept: "application/json", "Content-Type": "application/json", "X-CSRFToken": token },
-      body: JSON.stringify(body),
+      body: text,
+      keepalive: text.length <= KEEPALIVE_LENGTH,
     });
   }
 

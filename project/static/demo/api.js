@@ -17,9 +17,12 @@ export async function call(method, url, body) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRFToken"] = CSRF;
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  // What is short goes out even when the page is left at once; browsers allow 64 KiB for all of that together.
+  const keepalive = method !== "GET" && (text?.length ?? 0) <= 8_000;
   let response;
   try {
-    response = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    response = await fetch(url, { method, headers, body: text, keepalive });
   } catch {
     throw new ApiError(0, {});
   }
