@@ -11,9 +11,10 @@ import orjson
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
+from django.db import DEFAULT_DB_ALIAS
 from django.test import override_settings
 
-from llmstream.database import run_db
+from llmstream.database import run_db, write_transaction
 from llmstream.engine import Engine
 from llmstream.events import GENERATION_START, MESSAGE_END, PART_KINDS, text_checksum
 from llmstream.generations.prompts import Prompt, Sent, send
@@ -183,14 +184,17 @@ def check_log(conversation: Conversation | int) -> list[dict[str, Any]]:
     """Check what holds of every log, and return its events.
 
     Positions without a hole up to the head; per generation one start at most, one terminal event at most, nothing after
-    it; the deltas add up to the stored message, and the rows agree with the log.
+    it; the deltas add up to the stored message, and the rows agree with the log. The log stands still meanwhile.
     """
     pk = conversation if isinstance(conversation, int) else conversation.pk
-    events = stored(pk)
-    assert [event["seq"] for event in events] == list(range(1, Conversation.objects.get(pk=pk).head + 1))
-    for generation in Generation.objects.filter(conversation=pk).select_related("message"):
-        _check_generation(generation, [event for event in events if event.get("generation") == generation.public_id])
-    assert Event.objects.filter(conversation=pk).count() == len(events)
+    with write_transaction(DEFAULT_DB_ALIAS):
+        head = Conversation.objects.select_for_update().get(pk=pk).head
+        events = stored(pk)
+        assert [event["seq"] for event in events] == list(range(1, head + 1))
+        for generation in Generation.objects.filter(conversation=pk).select_related("message"):
+            told = [event for event in events if event.get("generation") == generation.public_id]
+            _check_generation(generation, told)
+        assert Event.objects.filter(conversation=pk).count() == len(events)
     return events
 
 

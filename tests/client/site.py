@@ -206,7 +206,12 @@ class Site:
         socket.gone.set()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, (await receive()).get("body", b""))
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        request = Request(scope, body)
         self._requests.put(request)
         speaking = asyncio.create_task(request.speak(send))
         leaving = asyncio.create_task(receive())
