@@ -230,7 +230,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.broker.aclose()
-        self.writer.close()
+        await asyncio.wait({asyncio.wrap_future(self.writer.close())})
         _engines().forget(self)
 
     def _tick(self) -> None:

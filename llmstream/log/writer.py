@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from time import monotonic, thread_time
 from typing import TypeAlias
@@ -185,6 +185,7 @@ class Writer:
         self._pace = Pace()
         self._retry = _RETRY_FIRST
         self._release: asyncio.TimerHandle | None = None
+        self._closing: Future[None] | None = None
 
     def add(self, lane: Lane) -> None:
         """Take note that a lane has something pending, and flush as soon as the pace allows."""
@@ -212,6 +213,8 @@ class Writer:
             self._next()
 
     def _send(self, flight: Flight, commit: Callable[[Sequence[Write]], set[Owner]]) -> None:
+        if self._closing:
+            return
         landing = self._loop.run_in_executor(self._thread, commit, [write for _, write in flight])
         if get_settings().observers:
             landing.add_done_callback(partial(_tell_flushed, flight, monotonic()))
@@ -219,6 +222,8 @@ class Writer:
 
     def _landed(self, flight: Flight, landing: asyncio.Future[set[Owner]]) -> None:
         error = landing.exception()
+        if self._closing:
+            return
         if isinstance(error, OperationalError | InterfaceError):
             self._send_again(flight, error)
         elif error and len(flight) > 1:
@@ -264,10 +269,14 @@ class Writer:
         if not self._busy:
             self._loop.run_in_executor(self._thread, release_connections)
 
-    def close(self) -> None:
-        """Give the thread up; what is pending is lost, as in a crash."""
-        self._thread.submit(connections.close_all)
-        self._thread.shutdown(wait=False)
+    def close(self) -> Future[None]:
+        """Give the thread up; what is pending is lost, as in a crash. The future is done when the thread is."""
+        if not self._closing:
+            if self._release:
+                self._release.cancel()
+            self._closing = self._thread.submit(connections.close_all)
+            self._thread.shutdown(wait=False)
+        return self._closing
 
 
 def _tell_flushed(flight: Flight, since: float, landing: asyncio.Future[set[Owner]]) -> None:
