@@ -236,7 +236,7 @@ class Settings:
     #: How long an attachment that was not sent is kept at least.
     unsent_attachment_age: float = 86_400.0
 
-    #: Origins whose images are shown where the server renders Markdown; other images are links.
+    #: Origins whose images are shown in answers; other images are links.
     image_origins: Sequence[str] = ()
 
     @property

@@ -113,6 +113,8 @@ def _site_attributes(request: HttpRequest) -> dict[str, str]:
         attributes["max-attachments"] = str(get_settings().max_attachments)
     if markup.is_installed():
         attributes["formulas"] = ""
+    if origins := get_settings().image_origins:
+        attributes["image-origins"] = " ".join(origins)
     if not apps.is_installed("channels"):
         attributes["transport"] = "sse"
     # Makes sure that there is a cookie to take it from, too.

@@ -142,6 +142,8 @@ class Site:
         self.url = f"http://127.0.0.1:{self.port}"
         #: What becomes of handshakes: ``accept``, ``refuse`` or ``hang``.
         self.handshakes = "accept"
+        #: The content policy of its page.
+        self.policy = POLICY
         #: Modules of a test's own, by their path.
         self.modules: dict[str, str] = {}
         self._sockets: queue.Queue[Socket] = queue.Queue()
@@ -227,7 +229,7 @@ class Site:
         else:
             body = b"<!doctype html><title>Page</title>" if path == "/" else (STATIC / path[8:]).read_bytes()
         kind = mimetypes.guess_type(path)[0] or "text/html"
-        headers = [(b"content-type", kind.encode()), (b"content-security-policy", POLICY.encode())]
+        headers = [(b"content-type", kind.encode()), (b"content-security-policy", self.policy.encode())]
         headers.append((b"set-cookie", f"csrftoken={CSRF_TOKEN}; Path=/".encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

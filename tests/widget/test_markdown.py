@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.client.site import Site
 from tests.demo.browsing import Console
 
 from .answers import HOSTILE, MARKDOWN
+from .test_files import png
 
 WHOLE = """async text => {
     const {renderMarkdown} = await import("/static/llmstream/chat/markdown.js");
@@ -47,6 +48,16 @@ NODES = """async ([first, second]) => {
     markdown.show(second, false);
     markdown.show(second, true);
     return nodes.map(node => body.contains(node));
+}"""
+
+IN_A_CHAT = """async ({text, origins}) => {
+    const {Markdown} = await import("/static/llmstream/chat/markdown.js");
+    const chat = document.body.appendChild(document.createElement("div"));
+    chat.setAttribute("image-origins", origins);
+    const body = chat.attachShadow({mode: "open"}).appendChild(document.createElement("div"));
+    const markdown = new Markdown(body);
+    for (let end = 0; end < text.length; end++) markdown.show(text.slice(0, end), false);
+    markdown.show(text, true);
 }"""
 
 
@@ -106,6 +117,30 @@ def test_nothing_hostile_comes_alive(page: Page) -> None:
     assert page.evaluate("globalThis.harmed") is None
     assert "<script>globalThis.harmed = true</script>" in page.locator("body").inner_text()
     page.evaluate("document.body.replaceChildren()")
+
+
+def test_only_images_of_trusted_origins_are_fetched(browser: Browser) -> None:
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        assert "referer" not in route.request.headers
+        route.fulfill(body=png(8), content_type="image/png")
+
+    text = 'See ![a cat](https://a.example/cat.png "Cat") ![x](https://a.example.evil/x) [![y](//b.example:1/y)](/z).'
+    console = Console()
+    with Site() as site, browser.new_context(base_url=site.url) as context:
+        site.policy += "; img-src https://a.example"
+        page = context.new_page()
+        console.watch(page)
+        page.goto("/")
+        page.route("**/*.png", answer)
+        page.evaluate(IN_A_CHAT, {"text": text, "origins": "https://a.example https://c.example"})
+        picture = page.get_by_role("img")
+        assert picture.evaluate("async image => (await image.decode(), image.naturalWidth)") == 8
+        assert [picture.get_attribute(name) for name in ("alt", "title")] == ["a cat", "Cat"]
+        assert page.locator("a.llm-image").count() == 2
+    assert (asked, console.errors) == (["https://a.example/cat.png"], [])
 
 
 @pytest.mark.parametrize(

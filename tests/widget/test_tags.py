@@ -22,7 +22,7 @@ from llmstream.generations.prompts import retry
 from llmstream.models import Conversation, Membership, Message
 from llmstream.snapshot import state
 from tests.admin.staff import answered, say
-from tests.support import ask, user
+from tests.support import ask, changed, user
 
 MANIFEST = "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"
 AGGREGATING = "tests.widget.test_tags.AggregatingStorage"
@@ -167,6 +167,13 @@ def test_more_arguments_are_attributes(chat: Conversation, ann: User) -> None:
     assert 'label="A &amp; B"' in html
     assert 'toggle-key="F8"' in html
     assert html.count('transport="sse"') == 1
+
+
+def test_the_chat_knows_whose_images_the_site_trusts(chat: Conversation, ann: User) -> None:
+    assert "image-origins" not in render("{% llmstream_chat chat %}", ann, chat=chat)
+    with changed(IMAGE_ORIGINS=["https://a.example", "https://b.example"]):
+        html = render("{% llmstream_chat chat %}", ann, chat=chat)
+    assert 'image-origins="https://a.example https://b.example"' in html
 
 
 def test_without_channels_no_socket_is_tried(chat: Conversation, ann: User) -> None:

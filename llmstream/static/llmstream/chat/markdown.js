@@ -45,7 +45,7 @@ export class Markdown {
     const tokens = this.#lex(settled ? rest : closed(rest));
     this.#draw(tokens.filter(isShown));
     if (!settled) return this.#freeze(tokens, rest);
-    this.#colour(0);
+    this.#finish(0);
     if (FORMULA.test(text)) import("./formulas.js").then((found) => found.show(this, this.#container, text));
   }
 
@@ -102,15 +102,17 @@ export class Markdown {
     const before = this.#frozen.blocks;
     this.#frozen.length += raw.length;
     this.#frozen.blocks += done.filter(isShown).length;
-    this.#colour(before, this.#frozen.blocks);
+    this.#finish(before, this.#frozen.blocks);
   }
 
-  /** Code that will not change any more gets its colours. */
-  #colour(from, to) {
+  /** Blocks that will not change any more get the colours of their code, and their pictures. */
+  #finish(from, to) {
     const nodes = this.#blocks.slice(from, to).map(({ node }) => node);
-    const found = nodes.filter((node) => node.querySelector("[data-language]"));
-    if (!found.length) return;
-    import("./highlight.js").then(({ highlight }) => found.forEach(highlight), () => {});
+    const having = (what) => nodes.filter((node) => node.querySelector(what));
+    const code = having("[data-language]");
+    const images = having(".llm-image");
+    if (code.length) import("./highlight.js").then(({ highlight }) => code.forEach(highlight), () => {});
+    if (images.length) import("./pictures.js").then(({ showPictures }) => images.forEach(showPictures), () => {});
   }
 }
 
