@@ -38,6 +38,15 @@ function message(id, role, parent, text) {
   return { ...common, status: text ? "completed" : "running", generation: text ? null : "g" };
 }
 
+/** Milliseconds in which a way made its nodes, a frame each; what the browser then does with them is not in it. */
+let rendering = [];
+
+function timed(render) {
+  const begin = performance.now();
+  render();
+  rendering.push(performance.now() - begin);
+}
+
 /** Each way gets the whole text so far, once a frame. */
 const WAYS = {
   async widget(stage) {
@@ -70,12 +79,25 @@ const WAYS = {
     };
   },
 
+  async renderer(stage) {
+    const { Markdown } = await import("/static/llmstream/chat/markdown.js");
+    const body = box(stage);
+    const markdown = new Markdown(body);
+    return {
+      show(text) {
+        timed(() => markdown.show(text, false));
+        body.parentElement.scrollTop = body.parentElement.scrollHeight;
+      },
+      end: (text) => timed(() => markdown.show(text, true)),
+    };
+  },
+
   async usual(stage) {
     const { marked } = await import("/static/llmstream/vendor/marked.esm.js");
     const body = box(stage);
     return {
       show(text) {
-        body.innerHTML = DOMPurify.sanitize(marked.parse(text));
+        timed(() => (body.innerHTML = DOMPurify.sanitize(marked.parse(text))));
         body.parentElement.scrollTop = body.parentElement.scrollHeight;
       },
       end() {},
@@ -87,7 +109,7 @@ const WAYS = {
     const shown = body.appendChild(document.createTextNode(""));
     return {
       show(text, piece) {
-        shown.appendData(piece);
+        timed(() => shown.appendData(piece));
         body.parentElement.scrollTop = body.parentElement.scrollHeight;
       },
       end() {},
@@ -116,6 +138,7 @@ globalThis.prepare = async (name, text) => {
 };
 
 globalThis.play = async () => {
+  rendering = [];
   performance.mark("bench-begin");
   for (let at = 0; at < whole.length; at += PIECE) {
     await frame();
@@ -125,4 +148,5 @@ globalThis.play = async () => {
   way.end(whole);
   await new Promise((resolve) => setTimeout(resolve, 500));
   performance.mark("bench-end");
+  return rendering;
 };

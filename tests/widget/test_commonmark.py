@@ -16,6 +16,21 @@ RENDER = """async texts => {
     const {renderMarkdown} = await import("/static/llmstream/chat/markdown.js");
     return texts.map(text => renderMarkdown(text).innerHTML);
 }"""
+# Each text a character at a time, so that most of its elements have been changed before they are finished.
+GROW = """async texts => {
+    const {Markdown, renderMarkdown} = await import("/static/llmstream/chat/markdown.js");
+    const grown = async text => {
+        const body = document.createElement("div");
+        const markdown = new Markdown(body);
+        markdown.show(text[0], false);
+        await import("/static/llmstream/chat/changes.js");
+        for (let end = 0; end <= text.length; end++) markdown.show(text.slice(0, end), false);
+        markdown.show(text, true);
+        return body.innerHTML;
+    };
+    const shown = await Promise.all(texts.map(grown));
+    return texts.filter((text, index) => shown[index] !== renderMarkdown(text).innerHTML);
+}"""
 
 #: What the two show differently, by the number of the example, and why.
 DIFFERENT = {
@@ -48,6 +63,10 @@ def test_the_browser_shows_what_the_server_shows(page: Page) -> None:
         if canonical(html, page.url) != canonical(_rendered(text), page.url)
     }
     assert differ == set(DIFFERENT)
+
+
+def test_what_has_grown_is_what_the_whole_text_makes(page: Page) -> None:
+    assert page.evaluate(GROW, [markdown for _, markdown in EXAMPLES]) == []
 
 
 def _rendered(text: str) -> str:

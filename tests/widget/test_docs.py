@@ -31,6 +31,7 @@ HIGHLIGHT = [STATIC / "chat" / "highlight.js", STATIC / "chat" / "highlight.css"
 #: Loaded where files may be attached, or are.
 FORMULAS = [STATIC / "chat" / "formulas.js"]
 PICTURES = [STATIC / "chat" / "pictures.js"]
+CHANGES = [STATIC / "chat" / "changes.js"]
 FILES = [STATIC / "chat" / "files.js", STATIC / "chat" / "files.css", STATIC / "uploads.js"]
 #: Beside the client: the widget itself, and what is loaded when it is needed.
 APART = ("chat.js", "uploads.js", "llm-room.js")
@@ -86,7 +87,9 @@ def test_every_part_property_attribute_event_and_member_is_told() -> None:
 
 def test_the_widget_stays_small() -> None:
     first = [
-        path for path in MODULES if path not in [*LATER, *FILES, *FEEDBACK, *TOOLS, *HIGHLIGHT, *FORMULAS, *PICTURES]
+        path
+        for path in MODULES
+        if path not in [*LATER, *FILES, *FEEDBACK, *TOOLS, *HIGHLIGHT, *FORMULAS, *PICTURES, *CHANGES]
     ]
     assert gzipped([*first, STATIC / "chat.css", STATIC / "vendor" / "marked.esm.js"]) <= 40_000
     assert gzipped([path for path in STATIC.glob("*.js") if path.name not in APART]) <= 32_000
@@ -97,6 +100,7 @@ def test_the_widget_stays_small() -> None:
     assert max(gzipped([path]) for path in (HIGHLIGHTER / "languages").glob("*.js")) <= 2_000
     assert gzipped(FILES) <= 5_000
     assert gzipped(FORMULAS) <= 2_000
+    assert gzipped([*PICTURES, *CHANGES]) <= 2_000
     assert gzipped(ROOM) <= 4_000
     assert "under 5 kB" in PAGE
     assert "under 40 kB" in PAGE

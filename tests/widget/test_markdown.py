@@ -44,10 +44,13 @@ NODES = """async ([first, second]) => {
     const body = document.createElement("div");
     const markdown = new Markdown(body);
     markdown.show(first, false);
-    const nodes = [...body.querySelectorAll("p, pre")];
+    const walker = document.createTreeWalker(body);
+    const nodes = [];
+    while (walker.nextNode()) nodes.push(walker.currentNode);
+    await import("/static/llmstream/chat/changes.js");
     markdown.show(second, false);
     markdown.show(second, true);
-    return nodes.map(node => body.contains(node));
+    return nodes.filter(node => !body.contains(node)).map(node => node.textContent);
 }"""
 
 IN_A_CHAT = """async ({text, origins}) => {
@@ -162,9 +165,20 @@ def test_half_a_marker_is_not_shown(page: Page, text: str, shown: str) -> None:
     assert page.evaluate(STEPS, [text])[0].strip() == shown.strip()
 
 
-def test_what_is_finished_keeps_its_elements(page: Page) -> None:
-    text = "One.\n\nTwo.\n\nThree.\n\n```\ncode"
-    assert page.evaluate(NODES, [text, f"{text} that\ngrows\n```\n\nEnd."]) == [True, True, True, True]
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        ("One.\n\nTwo.\n\nThree.\n\n```\ncode", " that\ngrows\n```\n\nEnd."),
+        ("With **weight** it gr", "ows &amp; goes `on`."),
+        ("## A *long* head", "ing"),
+        ("- One\n- Two\n", "- Three"),
+        ("| a | b |\n|---|--:|\n| 1 | 2 |\n", "| 3 | 4 |\n\nEnd."),
+    ],
+    ids=["code", "paragraph", "heading", "list", "table"],
+)
+def test_what_stays_keeps_its_nodes(page: Page, text: str, more: str) -> None:
+    """What a reader has selected in it stays selected."""
+    assert page.evaluate(NODES, [text, text + more]) == []
 
 
 @pytest.mark.parametrize("text", [">" * 20_000 + " deep", "[" * 20_000, "*a " * 5_000], ids=[">", "[", "*"])

@@ -6,7 +6,7 @@
 import { EMPTY, fromSnapshot } from "./state.js";
 import { Conversation } from "./conversation.js";
 import { Composer } from "./chat/composer.js";
-import { put } from "./chat/dom.js";
+import { hide, put } from "./chat/dom.js";
 import { createLayout } from "./chat/layout.js";
 import { StickToEnd } from "./chat/scroll.js";
 import { Sharing } from "./chat/sharing.js";
@@ -194,8 +194,7 @@ export class Chat extends HTMLElement {
   get #options() {
     const options = { url: "socket", api: "api", transport: "transport", csrfToken: "csrf-token", user: "user" };
     const given = Object.entries(options).map(([name, attribute]) => [name, this.getAttribute(attribute)]);
-    const share = this.getAttribute("share") !== "off";
-    return { share, ...Object.fromEntries(given.filter(([, value]) => value)) };
+    return { share: this.getAttribute("share") !== "off", ...Object.fromEntries(given.filter(([, value]) => value)) };
   }
 
   get #defaults() {
@@ -236,8 +235,8 @@ export class Chat extends HTMLElement {
     const isBusy = Boolean(this.#conversation?.active.length);
     // Focus must not fall out of the chat with the button.
     if (!isBusy && this.shadowRoot.activeElement === stop) this.focus();
-    stop.hidden = !isBusy;
-    empty.hidden = !this.#transcript.isEmpty;
+    hide(stop, !isBusy);
+    hide(empty, !this.#transcript.isEmpty);
   }
 
   /** Send what was typed, in the place of the message `edits` if there is one; returns whether it was taken. */

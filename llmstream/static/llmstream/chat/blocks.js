@@ -43,6 +43,11 @@ export function isShown({ type }) {
   return type !== "space" && type !== "def";
 }
 
+/** Whether two tokens of one type, or two items of a list, show the same, but for what links lead to. */
+export function isSame(one, other) {
+  return one.text === other.text && one.raw.trimEnd() === other.raw.trimEnd();
+}
+
 /** The element of a token at the top level. @param {any} token @returns {HTMLElement} */
 export function build(token) {
   return (BLOCKS[token.type] ?? ((other) => h("p", { dir: "auto" }, other.raw)))(token);
@@ -52,9 +57,14 @@ function buildAll(tokens) {
   return tokens.filter(isShown).map(build);
 }
 
-function inline(tokens) {
+/** The children of a line; each of its tokens knows how many it has made. @param {any} tokens */
+export function inline(tokens) {
   tokens?.read?.();
-  return (tokens ?? []).flatMap((token) => INLINES[token.type]?.(token) ?? [token.node ?? token.raw]);
+  return (tokens ?? []).flatMap((token) => {
+    const made = INLINES[token.type]?.(token) ?? [token.node ?? token.raw];
+    token.count = made.length;
+    return made;
+  });
 }
 
 function inlineOf(token) {
@@ -93,7 +103,7 @@ function listBlock({ ordered, start, loose, items }) {
   return h(ordered ? "ol" : "ul", attributes, ...items.map((item) => listItem(item, loose)));
 }
 
-function listItem({ tokens, task }, loose) {
+export function listItem({ tokens, task }, loose) {
   const children = tokens.filter(isShown).flatMap((token) => {
     if (token.type === "checkbox") return INLINES.checkbox(token);
     return token.type === "text" && !loose ? inlineOf(token) : [build(token)];
@@ -101,7 +111,7 @@ function listItem({ tokens, task }, loose) {
   return h("li", { dir: "auto", class: task ? "llm-task" : null }, ...children);
 }
 
-function tableRow(cells, name) {
+export function tableRow(cells, name) {
   const cell = ({ align, tokens }) =>
     h(name, { dir: "auto", "data-align": align, scope: name === "th" ? "col" : null }, ...inline(tokens));
   return h("tr", {}, ...cells.map(cell));
@@ -112,27 +122,6 @@ function tableBlock({ header, rows }) {
   const table = h("table", {}, h("thead", {}, tableRow(header, "th")), body);
   const attributes = { class: "llm-table", part: "table", tabindex: "0", role: "group", "aria-label": WORDS.table };
   return h("div", attributes, table);
-}
-
-/**
- * Change a block's element in place, as far as it shows something else; returns whether that was possible. A reader may
- * be selecting or scrolling in it.
- * @param {HTMLElement} node @param {any} old what it shows @param {any} token of the same type
- */
-export function change(node, old, token) {
-  const isAlike = ["lang", "ordered", "start", "loose"].every((name) => old[name] === token[name]);
-  if (token.type === "code" && isAlike && old.text && token.text.startsWith(old.text)) {
-    node.querySelector("code").firstChild.appendData(token.text.slice(old.text.length));
-  } else if (token.type === "list" && isAlike && token.items.length >= old.items.length) {
-    token.items.forEach((item, index) => {
-      const before = old.items[index];
-      if (!before) node.append(listItem(item, token.loose));
-      else if (before.raw.trimEnd() !== item.raw.trimEnd()) node.children[index].replaceWith(listItem(item, token.loose));
-    });
-  } else {
-    return false;
-  }
-  return true;
 }
 
 /** By name; the browser's own parser is out of reach: it makes HTML. */
@@ -153,7 +142,7 @@ const NAMED = new Map(
 const REFERENCE = /&(?:#(\d{1,7})|#x([\da-f]{1,6})|([a-z][a-z\d]*));/gi;
 
 /** The text with its character references replaced; unknown ones stay as they are. @param {string} text */
-function decode(text) {
+export function decode(text) {
   if (!text.includes("&")) return text;
   return text.replace(REFERENCE, (whole, decimal, hex, name) => {
     if (name) return NAMED.get(name) ?? whole;

@@ -27,6 +27,11 @@ export function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+/** Hide or show an element, if it is otherwise: each setting of an attribute costs a look at the styles. */
+export function hide(node, isHidden) {
+  if (node.hidden !== isHidden) node.hidden = isHidden;
+}
+
 const COPIED_MS = 1_500;
 
 /** A button that copies what `text` returns. Absent where the page may not write to the clipboard. */

@@ -1,7 +1,7 @@
 /** Markdown that grows: blocks that are finished keep their elements, only the end of the text is read again. */
 
 import { Lexer } from "../vendor/marked.esm.js";
-import { build, change, isShown } from "./blocks.js";
+import { build, isSame, isShown } from "./blocks.js";
 import { h } from "./dom.js";
 import { closed } from "./tail.js";
 
@@ -13,7 +13,7 @@ export class Markdown {
   #container;
   #text = "";
   #settled = false;
-  /** @type {{token: any, raw: string, links: string, node: HTMLElement}[]} */
+  /** @type {{token: any, links: string, node: HTMLElement}[]} */
   #blocks = [];
   /** How much of the text, and how many blocks, are finished. */
   #frozen = { length: 0, blocks: 0 };
@@ -21,6 +21,8 @@ export class Markdown {
   #links = {};
   /** Marked's. */
   extensions;
+  /** @type {typeof import ("./changes.js").change | null} */
+  #change = null;
 
   /** @param {HTMLElement} container holds the blocks and nothing else */
   constructor(container) {
@@ -33,7 +35,7 @@ export class Markdown {
    * @param {string} source @param {boolean} settled
    */
   show(source, settled) {
-    const text = source.replace(/\r\n?/g, "\n");
+    const text = source.includes("\r") ? source.replace(/\r\n?/g, "\n") : source;
     if (text === this.#text && settled === this.#settled) return;
     if (settled || !text.startsWith(this.#text)) {
       this.#frozen = { length: 0, blocks: 0 };
@@ -41,6 +43,10 @@ export class Markdown {
     }
     this.#text = text;
     this.#settled = settled;
+    if (!settled && !this.#change) {
+      this.#change = () => false;
+      import("./changes.js").then(({ change }) => (this.#change = change), () => {});
+    }
     const rest = text.slice(this.#frozen.length);
     const tokens = this.#lex(settled ? rest : closed(rest));
     this.#draw(tokens.filter(isShown));
@@ -73,13 +79,12 @@ export class Markdown {
     const links = Object.keys(this.#links).length ? JSON.stringify(this.#links) : "";
     const first = this.#frozen.blocks;
     tokens.forEach((token, index) => {
-      const raw = token.raw.trimEnd();
       const old = this.#blocks[first + index];
       const isAlike = old?.token.type === token.type && old.links === links;
-      if (isAlike && old.raw === raw) return;
+      if (isAlike && isSame(old.token, token)) return;
       let node;
       try {
-        if (isAlike && change(old.node, old.token, token)) return void Object.assign(old, { token, raw });
+        if (isAlike && this.#change?.(old.node, old.token, token)) return void (old.token = token);
         node = build(token);
       } catch {
         // Nested too deeply.
@@ -87,7 +92,7 @@ export class Markdown {
       }
       if (old) old.node.replaceWith(node);
       else this.#container.append(node);
-      this.#blocks[first + index] = { token, raw, links, node };
+      this.#blocks[first + index] = { token, links, node };
     });
     for (const { node } of this.#blocks.splice(first + tokens.length)) node.remove();
   }

@@ -22,6 +22,7 @@ const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
 export class MessageView {
   #parts = [];
   #shown = [];
+  #frame = [];
 
   /** @param {Record<string, Function>} handlers `onEdit` resolves to whether the text was taken */
   constructor({ onRetry, onDecide, onEdit, onTurn }) {
@@ -48,10 +49,20 @@ export class MessageView {
   show(message, around) {
     const shown = [message, ...Object.values(around)];
     // States are never changed in place: what is the same object looks the same.
-    if (shown.every((value, index) => value === this.#shown[index])) return;
+    if (isEqual(shown, this.#shown)) return;
     this.#shown = shown;
     this.message = message;
     this.branching = around.branching;
+    this.#showParts(message, around);
+    // While an answer grows, nothing but its parts changes from frame to frame.
+    const { parts, ...others } = message;
+    const frame = [parts.some(Boolean), ...Object.values(others), ...Object.values(around)];
+    if (isEqual(frame, this.#frame)) return;
+    this.#frame = frame;
+    this.#showFrame(message, around);
+  }
+
+  #showFrame(message, around) {
     const mine = message.role === "user" && (!message.author || message.author.id === around.me);
     const name = authorName(message, mine, around.assistant);
     const { node } = this;
@@ -59,9 +70,7 @@ export class MessageView {
     node.setAttribute("part", `message ${message.role}${mine ? " mine" : ""}`);
     node.setAttribute("aria-label", name);
     put(this.author, name);
-    this.#showParts(message, around);
     put(this.state, stateText(message, around.generation));
-    const text = plainText(message);
     node.toggleAttribute("data-blank", message.status === "running" && !message.parts.some(Boolean));
     const leftOut = around.generation?.left_out;
     put(this.history, leftOut ? WORDS.leftOut(leftOut) : "");
@@ -71,7 +80,8 @@ export class MessageView {
     this.retry.hidden = !(mayChange && message.role === "assistant" && message.generation);
     this.edit.hidden = !(mayChange && mine && around.branching);
     around.ratings?.show(this);
-    this.copy.hidden = !navigator.clipboard || message.role !== "assistant" || !text || message.status === "running";
+    const isCopied = message.role === "assistant" && message.status !== "running" && plainText(message);
+    this.copy.hidden = !navigator.clipboard || !isCopied;
   }
 
   #showVersions({ branching, version, versions }) {
@@ -97,6 +107,10 @@ export class MessageView {
     });
     for (const { node } of this.#parts.splice(parts.length)) node.remove();
   }
+}
+
+function isEqual(values, others) {
+  return values.length === others.length && values.every((value, index) => value === others[index]);
 }
 
 function authorName(message, mine, assistant) {

@@ -1,5 +1,7 @@
 /** Keep the end of a growing transcript in view until the reader scrolls up. */
 
+import { hide } from "./dom.js";
+
 const LET_GO_PX = 3;
 const CATCH_PX = 60;
 const QUIET_MS = 250;
@@ -12,6 +14,7 @@ export class StickToEnd {
   #before = 0;
   #wheeled = -MOVING_MS;
   #observer = new ResizeObserver(() => this.#follow());
+  #looked = -QUIET_MS;
   #watching;
 
   /** @param {HTMLElement} viewport scrolls @param {HTMLElement} content grows @param {HTMLElement} button leads back */
@@ -33,9 +36,12 @@ export class StickToEnd {
 
   /** The content has grown in this frame. While it does in each, nobody else has to look: that would be a second pass. */
   grown() {
-    clearTimeout(this.#watching);
-    this.#observer.unobserve(this.content);
-    this.#watching = setTimeout(() => this.#observer.observe(this.content), QUIET_MS);
+    if (performance.now() - this.#looked > QUIET_MS / 2) {
+      this.#looked = performance.now();
+      clearTimeout(this.#watching);
+      this.#observer.unobserve(this.content);
+      this.#watching = setTimeout(() => this.#observer.observe(this.content), QUIET_MS);
+    }
     this.#follow();
   }
 
@@ -82,6 +88,6 @@ export class StickToEnd {
 
   #set(pinned) {
     this.#pinned = pinned;
-    if (this.button.hidden !== pinned) this.button.hidden = pinned;
+    hide(this.button, pinned);
   }
 }

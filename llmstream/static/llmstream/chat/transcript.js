@@ -1,7 +1,7 @@
 /** The messages on the page, kept in step with the state at most once a frame. */
 
 import { EMPTY, active, branch, plainText, versions } from "../state.js";
-import { h } from "./dom.js";
+import { h, hide } from "./dom.js";
 import { MessageView } from "./message.js";
 import { WORDS } from "./words.js";
 
@@ -91,8 +91,8 @@ export class Transcript {
       node.remove();
       this.#views.delete(id);
     }
-    this.#older.hidden = !truncated;
-    this.log.setAttribute("aria-busy", String(!isIdle));
+    hide(this.#older, !truncated);
+    if (this.log.ariaBusy !== String(!isIdle)) this.log.ariaBusy = String(!isIdle);
     const reader = this.reader();
     messages.forEach((message, index) => {
       const view = this.#view(message.id);
