@@ -165,6 +165,5 @@ def main() -> None:
         print(f"| {way} | {' | '.join(cells)} |")
 
 
-
 if __name__ == "__main__":
     main()
