@@ -37,7 +37,7 @@ def site(demo_template: Database, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def mortal_site(demo_template: Database, tmp_path: Path) -> Iterator[LiveServer]:
-    """A demo site that one test may kill and start again."""
+    """A demo site of one test, which may kill it and start it again."""
     server = demo_site(demo_template, tmp_path).start().wait_ready()
     yield server
     server.kill()
