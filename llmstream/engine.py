@@ -218,7 +218,7 @@ class Engine:
             self._timer = self.loop.call_later(delay, self._tick, context=contextvars.Context())
 
     async def aclose(self) -> None:
-        """Cancel everything that runs here, as a crash would; for tests and for loops that end before their process."""
+        """Cancel what runs here, as a crash would, but for the write under way; for loops that end before a process."""
         self._closed = True
         self._departure.close()
         if self._timer:

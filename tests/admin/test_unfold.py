@@ -9,7 +9,7 @@ from unfold.admin import ModelAdmin
 from llmstream.admin import ConversationAdmin
 from llmstream.contrib.unfold.dress import ADMINS, register
 from llmstream.models import Conversation
-from tests.test_docs import snippet
+from tests.documentation import snippet
 
 
 def test_a_site_s_own_class_stays_and_the_others_are_dressed() -> None:

@@ -16,10 +16,10 @@ from llmstream.engine import Engine
 from llmstream.http.handoff import StreamHandoff
 from llmstream.models import Conversation
 from llmstream.permissions import ConversationPolicy
+from tests.documentation import page
 from tests.http.client import ROOT, cookies, signed_in
 from tests.http.raw import RawResponse, exchange, page_headers
 from tests.support import changed, conversation, user
-from tests.test_docs import page
 from tests.websocket.visitors import PATH, handshake
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,9 +17,9 @@ from llmstream.models import Message, Rendering
 from llmstream.retention.tombstones import strip
 from llmstream.snapshot import state
 from tests.admin.staff import answered, say
+from tests.documentation import snippet
 from tests.http.client import ROOT, own, signed_in
 from tests.support import ask, changed, user
-from tests.test_docs import snippet
 from tests.widget.test_tags import render
 
 pytestmark = pytest.mark.django_db(transaction=True)

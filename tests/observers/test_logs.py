@@ -13,8 +13,8 @@ from django.test import AsyncClient
 
 from llmstream.conf import instance_of
 from llmstream.observers import Observer
+from tests.documentation import snippet
 from tests.support import until
-from tests.test_docs import snippet
 
 from .watching import SECRET, answer, stopped, watched
 

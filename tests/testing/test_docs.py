@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.test_docs import snippet
+from tests.documentation import snippet
 
 for _mark in ("def test_an_answer", "ProviderRateLimited", "running_engine", "class Echo"):
     _names = snippet("docs/testing.md", _mark)

@@ -13,8 +13,8 @@ import pytest
 from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.models import Generation, UsageRecord
+from tests.documentation import snippet
 from tests.support import asked, check_log, ended, site
-from tests.test_docs import snippet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import re
-import struct
-import zlib
 
 from playwright.sync_api import FilePayload, expect
 
+from tests.files import png
+
 from .browsing import Widget
 from .conftest import NewWidget
-
-
-def png(side: int) -> bytes:
-    """Return a grey picture."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress((b"\0" + b"\x80" * side) * side))
-    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
-
 
 PHOTO: FilePayload = {"name": "photo.png", "mimeType": "image/png", "buffer": png(8)}
 NOTES: FilePayload = {"name": "notes <b>.txt", "mimeType": "text/plain", "buffer": b"Buy milk."}

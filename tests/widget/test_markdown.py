@@ -9,9 +9,9 @@ from playwright.sync_api import Browser, Page, Route
 
 from tests.client.site import Site
 from tests.demo.browsing import Console
+from tests.files import png
 
 from .answers import HOSTILE, MARKDOWN
-from .test_files import png
 
 WHOLE = """async text => {
     const {renderMarkdown} = await import("/static/llmstream/chat/markdown.js");

@@ -3,7 +3,7 @@
 import { decode, inline, isSame, listItem, tableRow } from "./blocks.js";
 
 const CHANGES = {
-  code: (node, old, { text }) => old.text && text.startsWith(old.text) && grow(node.querySelector("code").firstChild, text),
+  code: (node, old, { text }) => old.text && grow(node.querySelector("code").firstChild, text),
   list: (node, old, { items, loose }) => changeEach(node, old.items, items, isSame, (item) => listItem(item, loose)),
   table: (node, old, { header, rows }) =>
     isSameRow(old.header, header) &&
@@ -33,7 +33,7 @@ function changeEach(node, before, after, isAlike, make) {
 }
 
 function isSameRow(one, other) {
-  return one.every(({ align, text }, index) => align === other[index]?.align && text === other[index].text);
+  return one.length === other.length && one.every(({ align, text }, index) => align === other[index].align && text === other[index].text);
 }
 
 /** Keep what the line begins with, let the text grow that goes on, and make the rest anew. */

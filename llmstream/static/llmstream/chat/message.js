@@ -22,7 +22,7 @@ const ENDED = new Set(["completed", "stopped", "failed", "interrupted"]);
 export class MessageView {
   #parts = [];
   #shown = [];
-  #frame = [];
+  #rest = [];
 
   /** @param {Record<string, Function>} handlers `onEdit` resolves to whether the text was taken */
   constructor({ onRetry, onDecide, onEdit, onTurn }) {
@@ -54,15 +54,15 @@ export class MessageView {
     this.message = message;
     this.branching = around.branching;
     this.#showParts(message, around);
-    // While an answer grows, nothing but its parts changes from frame to frame.
+    // While an answer grows, nothing but its parts changes.
     const { parts, ...others } = message;
-    const frame = [parts.some(Boolean), ...Object.values(others), ...Object.values(around)];
-    if (isEqual(frame, this.#frame)) return;
-    this.#frame = frame;
-    this.#showFrame(message, around);
+    const rest = [parts.some(Boolean), ...Object.values(others), ...Object.values(around)];
+    if (isEqual(rest, this.#rest)) return;
+    this.#rest = rest;
+    this.#showRest(message, around);
   }
 
-  #showFrame(message, around) {
+  #showRest(message, around) {
     const mine = message.role === "user" && (!message.author || message.author.id === around.me);
     const name = authorName(message, mine, around.assistant);
     const { node } = this;
