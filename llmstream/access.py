@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
@@ -33,9 +34,9 @@ _PORTION = 500
 class Access:
     """Who opened something, in the few bytes that it takes to look them up again.
 
-    ``session_key`` is empty when the session is not what the sign-in rests on; ``fingerprint`` changes with the user's
-    password and when the user is disabled. ``permissions`` are those by which a member of the staff reads what is not
-    theirs; the policy is not asked about them then.
+    ``session_key`` is empty when the session is not what the sign-in rests on; ``fingerprint``, the same in every
+    process, changes with the user's password and when the user is disabled. ``permissions`` are those by which a member
+    of the staff reads what is not theirs; the policy is not asked about them then.
     """
 
     user: Any
@@ -75,7 +76,9 @@ class Holder(Protocol):
         """Take the outcome: who the holder is, None when no longer signed in, and what they may still read."""
 
 
-class _Outcome(NamedTuple):
+class Outcome(NamedTuple):
+    """Who is behind an access, None when no longer signed in, and what they may still read."""
+
     requester: Requester | None
     readable: Collection[int]
 
@@ -108,14 +111,15 @@ async def _review_alone(holder: Holder) -> None:
 
 async def _review(portion: Sequence[Holder]) -> None:
     asked = [(holder.access, tuple(holder.shown())) for holder in portion]
-    outcomes = await run_db(_outcomes, asked)
+    outcomes = await run_db(look_up, asked)
     for holder, (_, shown), outcome in zip(portion, asked, outcomes, strict=True):
         # What was opened while we asked has just been permitted.
         opened = set(holder.shown()).difference(shown)
         holder.review(outcome.requester, {*outcome.readable, *opened})
 
 
-def _outcomes(asked: Sequence[tuple[Access, tuple[int, ...]]]) -> list[_Outcome]:
+def look_up(asked: Sequence[tuple[Access, tuple[int, ...]]]) -> list[Outcome]:
+    """Look many up at once, each with the conversations that it is about. Synchronous ORM work of a few queries."""
     who = _requesters({access for access, _ in asked})
     conversations: dict[Requester, set[int]] = {}
     for access, shown in asked:
@@ -130,13 +134,13 @@ def _outcome(
     access: Access,
     shown: tuple[int, ...],
     readable: Mapping[Requester, Collection[int]],
-) -> _Outcome:
+) -> Outcome:
     if requester is None:
-        return _Outcome(None, ())
+        return Outcome(None, ())
     if access.permissions:
         allowed = requester.user.is_staff and requester.user.has_perms(access.permissions)
-        return _Outcome(requester, shown if allowed else ())
-    return _Outcome(requester, readable[requester])
+        return Outcome(requester, shown if allowed else ())
+    return Outcome(requester, readable[requester])
 
 
 def _requesters(accesses: Collection[Access]) -> dict[Access, Requester]:
@@ -167,4 +171,5 @@ def _living(keys: Collection[str]) -> set[str]:
 
 
 def _fingerprint(user: Any) -> int:
-    return hash((getattr(user, "is_active", True), user.get_session_auth_hash()))
+    known = f"{getattr(user, 'is_active', True)} {user.get_session_auth_hash()}"
+    return int.from_bytes(sha256(known.encode()).digest()[:8])

@@ -156,6 +156,8 @@ class Settings:
     heartbeat: float = 15.0
     #: A stream is ended after this time, give or take a tenth, and the client comes back.
     stream_lifetime: float = 600.0
+    #: For so long after a whole request a client that comes back to a stream needs none, with a ticket; 0 gives none.
+    ticket_lifetime: float = 0.0
     #: How often a process says that it lives; its sockets are no longer present after three times this.
     presence_interval: float = 5.0
     #: How often, give or take a tenth, it is looked up whether open streams and sockets are still permitted.

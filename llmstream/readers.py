@@ -59,6 +59,14 @@ def resume(conversation: Conversation, last_event_id: str | None, generation: Ge
     return _start(conversation, generation, position.seq)
 
 
+def go_on(conversation: Conversation, last_event_id: str) -> Start | None:
+    """Begin right after a client's position; None when that cannot be served, which takes ``resume``."""
+    position = EventId.parse(last_event_id)
+    if position is None or _unusable(conversation, position):
+        return None
+    return _start(conversation, None, position.seq)
+
+
 def follow_from(
     conversation: Conversation, seq: int, generation: Generation | None = None, tail: Batch | None = None
 ) -> Start:

@@ -28,6 +28,7 @@ from . import sse
 from .endpoint import Endpoint, check_reader, json_response
 from .places import Places
 from .streams import check_streaming, stream_error_response, stream_response
+from .tickets import Ticket, issue
 
 
 class EventStreamEndpoint(Endpoint):
@@ -35,7 +36,7 @@ class EventStreamEndpoint(Endpoint):
 
     def failure(self, request: HttpRequest, error: LLMStreamError) -> HttpResponse:
         """Answer a passing failure with 200, ``retry`` and an error event; others as usual."""
-        if error.temporary and not _wants_json(request):
+        if error.temporary and not wants_json(request):
             return stream_error_response(error)
         return super().failure(request, error)
 
@@ -52,7 +53,11 @@ class ConversationEvents(EventStreamEndpoint):
 
     async def get(self, request: HttpRequest, conversation: str) -> HttpResponseBase:
         """Stream or poll what follows the client's last event id."""
-        return await _answer(request, *await self.work(_resume_conversation, conversation))
+        start, access = await self.work(_resume_conversation, conversation)
+        response = await _answer(request, start, access)
+        if start is not None and not wants_json(request):
+            issue(request, response, Ticket(access, start.conversation))
+        return response
 
 
 class GenerationEvents(EventStreamEndpoint):
@@ -64,17 +69,13 @@ class GenerationEvents(EventStreamEndpoint):
 
 
 async def _answer(request: HttpRequest, start: Start | None, access: Access) -> HttpResponseBase:
-    if not _wants_json(request):
+    if not wants_json(request):
         check_streaming(request)
     if start is None:
         return HttpResponse(status=204)
-    if _wants_json(request):
+    if wants_json(request):
         return await _poll(request, start, access)
-    if request.GET.get("ready"):
-        heartbeat, process = int(get_settings().heartbeat * 1_000), get_engine().part(Process).id
-        ready: WireEvent = {"type": READY, "process": process, "heartbeat_ms": heartbeat}
-        start = replace(start, preface=((ready, None), *start.preface))
-    return await stream_response(request, start, access)
+    return await stream_response(request, greeted(request, start), access)
 
 
 async def _poll(request: HttpRequest, start: Start, access: Access) -> HttpResponse:
@@ -89,12 +90,23 @@ async def _poll(request: HttpRequest, start: Start, access: Access) -> HttpRespo
     return _events_response(start, events, page)
 
 
-def _wants_json(request: HttpRequest) -> bool:
+def greeted(request: HttpRequest, start: Start) -> Start:
+    """Begin with ``ready`` where the client asks for it."""
+    if not request.GET.get("ready"):
+        return start
+    heartbeat, process = int(get_settings().heartbeat * 1_000), get_engine().part(Process).id
+    ready: WireEvent = {"type": READY, "process": process, "heartbeat_ms": heartbeat}
+    return replace(start, preface=((ready, None), *start.preface))
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Whether a client polls."""
     accept = request.headers.get("Accept", "")
     return "application/json" in accept and sse.CONTENT_TYPE not in accept
 
 
-def _last_event_id(request: HttpRequest) -> str | None:
+def last_event_id(request: HttpRequest) -> str | None:
+    """Return the position that a client names: in the header, which an EventSource sends by itself, or the query."""
     query = request.GET.get("last_event_id") or request.GET.get("after")
     return request.headers.get("Last-Event-ID") or query or None
 
@@ -103,14 +115,14 @@ def _resume_conversation(request: HttpRequest, public_id: str) -> tuple[Start | 
     check_reader(request)
     requester = get_policy().identify(request)
     conversation = find_conversation(requester, public_id)
-    return resume(conversation, _last_event_id(request)), Access.of(request, requester)
+    return resume(conversation, last_event_id(request)), Access.of(request, requester)
 
 
 def _resume_generation(request: HttpRequest, public_id: str) -> tuple[Start | None, Access]:
     check_reader(request)
     requester = get_policy().identify(request)
     generation = find_generation(requester, public_id)
-    start = resume(generation.conversation, _last_event_id(request), generation)
+    start = resume(generation.conversation, last_event_id(request), generation)
     return start, Access.of(request, requester)
 
 

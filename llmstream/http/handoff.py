@@ -5,12 +5,16 @@ stream view does what views do (middleware, sign-in, permission, parsing) and re
 stream goes on in the same ASGI call without it.
 
     application = StreamHandoff(get_asgi_application())
+
+A client that comes back to a stream with a ticket is let in without Django's request cycle, where the site wants that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
+
+from django.utils.module_loading import import_string
 
 Scope: TypeAlias = dict[str, Any]
 #: A mapping; servers and frameworks do not agree on a narrower type.
@@ -23,6 +27,12 @@ SCOPE_KEY = "llmstream.handoff"
 #: Response header by which a view says "the stream follows"; it never leaves the wrapper.
 MARK = "X-Llmstream-Handoff"
 _MARK = MARK.lower().encode()
+
+#: The cookie by which a client comes back to a stream.
+TICKET = "llmstream_ticket"
+_TICKET = TICKET.encode() + b"="
+#: By name: a site's ``asgi.py`` imports this module before there are models.
+_RETURNING = "llmstream.http.returns.returning"
 
 
 class HandedStream(Protocol):
@@ -53,6 +63,12 @@ class Handoff:
         await self._send(message)
 
 
+def _has_ticket(scope: Scope) -> bool:
+    if scope["method"] != "GET":
+        return False
+    return any(name.lower() == b"cookie" and _TICKET in value for name, value in scope["headers"])
+
+
 class StreamHandoff:
     """ASGI middleware that gives stream views a place to run after the request cycle."""
 
@@ -63,6 +79,9 @@ class StreamHandoff:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if _has_ticket(scope) and (stream := await import_string(_RETURNING)(scope)) is not None:
+            await stream.respond(receive, send)
             return
         handoff = Handoff(send)
         await self.app({**scope, SCOPE_KEY: handoff}, receive, handoff.send)

@@ -145,6 +145,13 @@ class EventStream:
         if self._refusal:
             self._reader.nudge()
 
+    async def respond(self, receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
+        """Send a whole ASGI response; returns as ``run`` does."""
+        headers = {"Content-Type": sse.CONTENT_TYPE, **sse.HEADERS}
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": encoded})
+        await self.run(receive, send)
+
     async def run(self, receive: Callable[[], Any], send: Callable[[dict[str, Any]], Any]) -> None:
         """Send the body of an ASGI response that has been started; returns when it ends or the client is gone."""
         self._cut = abort_of(send)

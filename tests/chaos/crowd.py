@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import resource
 import socket
 import struct
@@ -26,6 +27,8 @@ _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 _BACKOFF: Final = 0.25, 2.0
 #: Seconds that an answer to a request may take before the client gives it up.
 _PATIENCE: Final = 60.0
+#: The cookie of a stream's address, by which a client comes back to it; kept as a browser does.
+_TICKET: Final = re.compile(rb"set-cookie: (llmstream_ticket=[^;]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,15 @@ class Order:
 
 @dataclass(slots=True)
 class Coming:
-    """One return: when the client lost its connection, when it began to come back, when the stream had begun."""
+    """One return: when the client lost its connection, when it began to come back, when the stream had begun.
+
+    ``ticket`` tells whether one came with it, as with every whole request.
+    """
 
     lost: float
     tried: float
     back: float = 0.0
+    ticket: bool = False
 
 
 class Follower(asyncio.Protocol):
@@ -76,6 +83,7 @@ class Follower(asyncio.Protocol):
         self._luck = random.Random(f"{crowd.order.seed}:{number}")
         self.number = number
         self.last_id = b""
+        self._ticket = ""
         self.lines: list[bytes] = []
         self.comings: list[Coming] = []
         self.connected = False
@@ -137,9 +145,8 @@ class Follower(asyncio.Protocol):
 
     def _request(self) -> bytes:
         path = f"/llmstream/conversations/{self._order.conversations[self._turn]}/events/"
-        head = (
-            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nCookie: {self._order.cookie}\r\n"
-        )
+        cookies = self._order.cookie + self._ticket
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\nCookie: {cookies}\r\n"
         resume = b"Last-Event-ID: " + self.last_id + b"\r\n" if self.last_id else b""
         return head.encode() + resume + b"\r\n"
 
@@ -194,12 +201,15 @@ class Follower(asyncio.Protocol):
                 self._note({"do": "refused", "status": int(head.split(b" ")[1])})
                 self.leave()
                 return
-            self._begun()
+            self._begun(head)
             data = rest
         self._raw += data
         self._unpack()
 
-    def _begun(self) -> None:
+    def _begun(self, head: bytes) -> None:
+        if found := _TICKET.search(head):
+            self._ticket = f"; {found[1].decode()}"
+        self.comings[-1].ticket = bool(found)
         self._streaming = self.connected = True
         self.comings[-1].back = time.time()
         self._crowd.inside += 1

@@ -40,10 +40,10 @@ SITE: Final = {"MAX_STREAMS_PER_USER": 20_000}
 pytestmark = pytest.mark.timeout(1_200 if BIG or CROWD > 100 else 180)
 
 
-def plan(name: str, webs: int, **changed: Any) -> Plan:
+def plan(name: str, webs: int, **llmstream: Any) -> Plan:
     """A site without faults of its own: crowds bring theirs."""
     settings = "tests.live.sites.crowded"
-    return Plan(name, "postgres", True, webs, 1, 0.0, SITE, linked=False, settings=settings, **changed)
+    return Plan(name, "postgres", True, webs, 1, 0.0, {**SITE, **llmstream}, linked=False, settings=settings)
 
 
 def order(site: Site, directory: Path, conversations: Sequence[str], **more: Any) -> Order:
@@ -111,7 +111,7 @@ async def test_jitter(services: Services, directory: Path) -> None:
 
 async def test_reconnect_storm(services: Services, directory: Path) -> None:
     """The process that everybody is at is killed; all come back to the others while an answer goes on."""
-    async with Site(plan("storm", 3 if CROWD > 500 else 2), services, directory) as site:
+    async with Site(plan("storm", 3 if CROWD > 500 else 2, TICKET_LIFETIME=900), services, directory) as site:
         doomed, *others = site.webs
         api = site.apis("alice", direct=True)[1]
         room = await api.conversation()
@@ -129,13 +129,16 @@ async def test_reconnect_storm(services: Services, directory: Path) -> None:
             figures = await crowd.stop()
         all_well(site.database, directory)
     back = [coming["back"] - killed for coming in figures["comings"] if coming["lost"] >= killed - 0.5]
+    whole = sum(coming["ticket"] for coming in figures["comings"] if coming["back"] > killed)
     came = {coming["client"] for coming in figures["comings"] if coming["back"] > killed}
     found = replays(directory, figures, CROWD)
     print(
         f"storm: {len(came)} of {CROWD} back at {len(others)} processes: {Spread.of(back)} after the kill;"
-        f" whole again: {found.back_to_whole}"
+        f" {whole} of them by a whole request; whole again: {found.back_to_whole}"
     )
     assert len(came) == CROWD
+    # All had a ticket, which is good at every process.
+    assert not whole
 
 
 def connected(site: Site) -> int:
