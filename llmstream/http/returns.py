@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from io import BytesIO
+from typing import TypeAlias
 
 from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
@@ -34,13 +35,15 @@ logger = logging.getLogger("llmstream.http")
 #: Those looked up together.
 _PORTION = 500
 
+_Waiting: TypeAlias = tuple[Ticket, asyncio.Future[Conversation | None]]
+
 
 class Returns:
     """Those who wait to be looked up, on an engine. While one look goes on the next ones gather."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: list[tuple[Ticket, asyncio.Future[Conversation | None]]] = []
+        self._waiting: list[_Waiting] = []
         self._looking = False
 
     async def find(self, ticket: Ticket) -> Conversation | None:
@@ -53,15 +56,23 @@ class Returns:
         return await waiter
 
     async def _look(self) -> None:
+        portion: list[_Waiting] = []
         try:
             while self._waiting:
                 portion, self._waiting = self._waiting[:_PORTION], self._waiting[_PORTION:]
                 found = await _found([ticket for ticket, _ in portion])
                 for (_, waiter), conversation in zip(portion, found, strict=True):
-                    if not waiter.done():
-                        waiter.set_result(conversation)
+                    _answer(waiter, conversation)
         finally:
             self._looking = False
+            # When the engine is closed, nobody is left waiting.
+            for _, waiter in (*portion, *self._waiting):
+                _answer(waiter, None)
+
+
+def _answer(waiter: asyncio.Future[Conversation | None], conversation: Conversation | None) -> None:
+    if not waiter.done():
+        waiter.set_result(conversation)
 
 
 async def _found(tickets: Sequence[Ticket]) -> Sequence[Conversation | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
 from typing import Any
@@ -14,16 +15,17 @@ from django.core.signals import request_started
 from django.db import DatabaseError, connection
 from django.test import AsyncClient
 
-from llmstream.access import Outcome
+from llmstream.access import Access, Outcome
 from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.http import returns
 from llmstream.http.handoff import StreamHandoff
+from llmstream.http.tickets import Ticket
 from llmstream.models import Conversation, Membership
 from tests.documentation import snippet
 from tests.http.client import Call, conversation_path, generation_path, own, signed_in
 from tests.http.streaming import answered, frames, idle, opened, opening, without_retry
-from tests.support import ask, changed, site, types, until, user, within
+from tests.support import PATIENCE, ask, changed, site, types, until, user, within
 from tests.websocket.test_session_end import ENDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -366,6 +368,26 @@ async def test_a_database_that_fails_leaves_it_to_whole_requests(
     monkeypatch.setattr(returns, "look_up", fail)
     asked, let_in = await came_back(client, path, whole, last_event_id=start(found))
     assert (asked.status, let_in) == (200, False)
+
+
+async def test_nobody_is_left_waiting_by_an_engine_that_is_closed(
+    client: AsyncClient, running: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def look(asked: Any) -> list[Outcome]:
+        looking.set()
+        go_on.wait(PATIENCE)
+        return [Outcome(None, ()) for _ in asked]
+
+    monkeypatch.setattr(returns, "look_up", look)
+    tickets = [Ticket(Access(number, "", "session", 0), number) for number in range(3)]
+    finding = [asyncio.create_task(running.part(returns.Returns).find(ticket)) for ticket in tickets]
+    await until(looking.is_set)
+    closing = asyncio.create_task(running.aclose())
+    assert await within(asyncio.gather(*finding)) == [None, None, None]
+    go_on.set()
+    await within(closing)
 
 
 async def test_without_the_wrapper_a_ticket_does_nothing(client: AsyncClient, whole: list[str]) -> None:
