@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Playwright, expect
+from playwright.sync_api import Playwright, Response, expect
 
-from tests.live.servers import LiveServer
+from tests.live.servers import Database, LiveServer
 from tools.services.browser import ARGUMENTS, chromium
 
 from .browsing import Console, Visitor
-from .conftest import VisitorFactory
+from .conftest import VisitorFactory, demo_site
 
 
 @contextmanager
@@ -63,6 +63,29 @@ def test_the_page_comes_back_after_a_server_crash(
     expect(chat.page.locator("#connection")).to_have_text("Live")
     chat.page.get_by_role("button", name="Retry").click()
     assert chat.ended("completed") == chat.stored_text()
+
+
+def test_a_browser_comes_back_with_its_ticket(
+    demo_template: Database, tmp_path: Path, new_visitor: VisitorFactory, console: Console
+) -> None:
+    console.allow("Failed to load resource", "ERR_")
+    server = demo_site(demo_template, tmp_path, "tests.demo.ticketed").start().wait_ready()
+    try:
+        chat = new_visitor(server.url).sign_in()
+        opened: list[Response] = []
+        chat.page.on("response", lambda found: opened.append(found) if "/events/" in found.url else None)
+        chat.send("Tell me something")
+        chat.ended()
+        server.kill()
+        expect(chat.page.locator("#connection")).to_have_text("Reconnecting")
+        server.start().wait_ready()
+        expect(chat.page.locator("#connection")).to_have_text("Live")
+        chat.send("And more")
+        chat.ended()
+    finally:
+        server.kill()
+    # Middleware sets the header, and has nothing to do with a client that comes back.
+    assert ["x-frame-options" in found.headers for found in (opened[0], opened[-1])] == [True, False]
 
 
 def test_a_visitor_whose_session_ended_is_told(new_visitor: VisitorFactory, console: Console) -> None:
