@@ -59,14 +59,14 @@ class Part:
 
 def parts(options: argparse.Namespace) -> list[Part]:
     """What the options ask for."""
-    answer = Answer(_TOKENS, _RATE)
+    answer = Answer(options.tokens, _RATE)
     ramp, quick = options.ramp, options.quick
     sizes = options.sizes or ([100, 500] if quick else [100, 500, 1000])
     many = 300 if quick else 1000
     s, w = subjects, listeners
     everyone = [s.RAW, s.STARLETTE, s.DJANGO, s.SQLITE, s.POSTGRES, s.SAVE_SQLITE, s.SAVE_POSTGRES]
     keepers = [s.RAW, s.STARLETTE, s.DJANGO, s.READER, s.SQLITE]
-    held, short = Answer(_TOKENS, _RATE, delay=_HELD_BACK), Answer(1, _RATE)
+    held, short = Answer(options.tokens, _RATE, delay=_HELD_BACK), Answer(1, _RATE)
     in_rooms = [w.RAW, w.PUBSUB, w.CORE, w.SQLITE, w.POSTGRES, w.LAYERED]
     found = [
         Part("answers", everyone, sizes, lambda b, x, n: b.answers(x, Load(n, answer, ramp))),
@@ -136,7 +136,8 @@ def write(results: Results, options: argparse.Namespace) -> None:
     """Print the tables, and keep every figure of every run where the options say."""
     print(f"# Benchmarks\n\n{describe()}\n\n{', '.join(versions())}\n")
     print(
-        f"{options.reps} repetitions, {_TOKENS} tokens an answer, {_RATE:.0f} a second, opened over {options.ramp} s."
+        f"{options.reps} repetitions, {options.tokens} tokens an answer, {_RATE:.0f} a second,"
+        f" opened over {options.ramp} s."
     )
     if spins := [spin for record in results.records if (spin := record.value("spin_us"))]:
         print(
@@ -199,6 +200,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--parts", type=words, help=f"of {','.join(_PARTS)}")
     parser.add_argument("--cases", type=words, help="subjects by name, such as raw,django,llmstream-sqlite")
     parser.add_argument("--sizes", type=numbers, help="numbers of streams or sockets, instead of each part's own")
+    parser.add_argument("--tokens", type=int, default=_TOKENS, help=f"tokens of an answer (default {_TOKENS})")
     parser.add_argument("--ramp", type=float, default=2.0, help="seconds over which the streams are opened")
     parser.add_argument(
         "--quiet-limit", type=float, default=10.0, help="longest wait for a quiet machine, seconds a run"
