@@ -169,10 +169,11 @@ class Settings:
     #: Open streams and waiting long polls per process, and of one user or visitor in it.
     max_streams: int = 20_000
     max_streams_per_user: int = 1_000
-    #: Recent events kept in memory per followed conversation; readers further behind read the database.
+    #: Recent events kept in memory per followed conversation, at least the newest; readers further behind read the
+    #: database.
     tail_bytes: int = 32_768
     #: Bytes of events per page of a replay.
-    page_bytes: int = 262_144
+    page_bytes: int = 131_072
 
     #: Largest frame of a WebSocket client.
     max_frame_bytes: int = 65_536

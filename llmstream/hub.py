@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import DatabaseError
 
@@ -23,6 +23,8 @@ from .events import MESSAGE_END, EventId
 from .formats import WireFormat
 from .log.reading import read_heads, read_rows
 from .log.rows import Batch, Row
+
+T = TypeVar("T")
 
 #: A hole longer than this is left to the readers, who page through the database.
 _FILL_ROWS = 1_000
@@ -63,6 +65,7 @@ class Topic:
         self._size = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._chunks: dict[tuple[int, int | None, WireFormat[Any]], Chunk] = {}
+        self._shared: dict[Hashable, asyncio.Task[Any]] = {}
 
     @property
     def tail(self) -> int | None:
@@ -112,7 +115,8 @@ class Topic:
         self._rows.extend(rows)
         self._size += sum(len(row.data) for row in rows)
         limit = get_settings().tail_bytes
-        while self._size > limit:
+        # The newest stays however long it is: everybody who keeps up wants it, and would read it from the database.
+        while self._size > limit and len(self._rows) > 1:
             self._size -= len(self._rows.popleft().data)
         self._chunks.clear()
         self.wake()
@@ -148,6 +152,20 @@ class Topic:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         return waiter
+
+    async def shared(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do work for all readers together that ask for it while it goes on; cancelling one disturbs nobody else."""
+        if (task := self._shared.get(key)) is None:
+            task = self._shared[key] = asyncio.get_running_loop().create_task(work(), context=contextvars.Context())
+            task.add_done_callback(lambda done: self._forget(key, done))
+        await asyncio.wait({task})
+        found: T = task.result()
+        return found
+
+    def _forget(self, key: Hashable, done: asyncio.Task[Any]) -> None:
+        del self._shared[key]
+        if not done.cancelled():
+            done.exception()  # Everybody may have left meanwhile.
 
     def hear(self, message: dict[str, Any]) -> None:
         """Hand an ephemeral message to the listeners."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
-from typing import Generic
+from typing import Any, Generic, NamedTuple
 
 from .conf import get_settings
 from .database import run_db
@@ -127,24 +127,41 @@ class _BeginAnew(Exception):
         self.reason = reason
 
 
+class _Replayed(NamedTuple):
+    """A page as all readers get it who are at one position, how many rows it has, and whether they cannot go on."""
+
+    chunk: Chunk
+    rows: int
+    torn: bool
+
+
+async def _replay(topic: Topic, start: Start, seq: int, wire: WireFormat[Any]) -> _Replayed:
+    page = await run_db(read_page, start.conversation, seq, max_bytes=get_settings().page_bytes)
+    chunk = encode_rows(page.rows, page.seq, topic.event_id, start.generation, wire)
+    return _Replayed(chunk, len(page.rows), start.misses(page))
+
+
 class Reader(Generic[Body]):
     """Reads one conversation, or one generation of it, in one wire format."""
 
     def __init__(self, hub: Hub, start: Start, wire: WireFormat[Body]) -> None:
         self._hub = hub
-        self._start = start
         self._wire = wire
+        self._opening: Body | None = None
+        self._tail = start.tail
+        self._start = self._open(start)
         self._topic: Topic | None = None
         self.ended = False
 
     async def chunks(self) -> AsyncGenerator[Body | None, None]:
         """Yield encoded events until the generation ends, and None at each wake-up without news.
 
-        Raises NotFound when the conversation is deleted.
+        What was yielded is not kept: a client may take its time. Raises NotFound when the conversation is deleted.
         """
         start = self._start
-        yield self._preface(start)
-        topic = self._topic = self._hub.follow(start.conversation, start.public_id, start.epoch, start.tail)
+        yield self._opened()
+        topic = self._topic = self._hub.follow(start.conversation, start.public_id, start.epoch, self._tail)
+        self._tail = None
         try:
             seq, epoch = start.seq, start.epoch
             while not self.ended:
@@ -153,9 +170,9 @@ class Reader(Generic[Body]):
                 try:
                     chunk = await self._chunk(topic, start, seq, epoch)
                 except _BeginAnew as change:
-                    start = await run_db(restart, start.conversation, start.generation, change.reason)
+                    start = self._open(await run_db(restart, start.conversation, start.generation, change.reason))
                     seq, epoch = start.seq, start.epoch
-                    yield self._preface(start)
+                    yield self._opened()
                     continue
                 if chunk is not None and chunk.seq > seq:
                     seq, self.ended = chunk.seq, chunk.ended
@@ -178,19 +195,27 @@ class Reader(Generic[Body]):
         if topic.epoch > epoch:
             raise _BeginAnew("epoch")
         chunk = topic.since(seq, start.generation, self._wire)
-        if chunk is None and topic.head is not None:
-            page = await run_db(read_page, start.conversation, seq, max_bytes=get_settings().page_bytes)
-            if start.misses(page):
-                raise _BeginAnew("expired")
-            tell("replayed", len(page.rows))
-            chunk = encode_rows(page.rows, page.seq, topic.event_id, start.generation, self._wire)
-        return chunk
+        if chunk is not None or topic.head is None:
+            return chunk
+        key = seq, epoch, start.generation, self._wire
+        replayed = await topic.shared(key, lambda: _replay(topic, start, seq, self._wire))
+        if replayed.torn:
+            raise _BeginAnew("expired")
+        tell("replayed", replayed.rows)
+        return replayed.chunk
 
     def nudge(self) -> None:
         """Wake the reader without news."""
         if self._topic:
             self._topic.wake()
 
-    def _preface(self, start: Start) -> Body:
+    def _open(self, start: Start) -> Start:
+        """Encode the first events; return the start without them, which a stream keeps for as long as it lasts."""
         encode = self._wire.encode_event
-        return self._wire.join([encode(start.public_id, event, event_id) for event, event_id in start.preface])
+        self._opening = self._wire.join([encode(start.public_id, event, event_id) for event, event_id in start.preface])
+        return replace(start, preface=(), tail=None)
+
+    def _opened(self) -> Body | None:
+        """Hand the first events out, once."""
+        opening, self._opening = self._opening, None
+        return opening

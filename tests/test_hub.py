@@ -211,13 +211,16 @@ async def test_the_tail_keeps_the_newest_events_within_its_size(hub: Hub) -> Non
     assert seen(topic, topic.tail) == list(range(topic.tail + 1, 21))
 
 
-async def test_an_event_larger_than_the_tail_is_left_to_the_database(hub: Hub) -> None:
+async def test_an_event_larger_than_the_tail_stays_until_the_next_one(hub: Hub) -> None:
     owner = await run_db(conversation)
     topic = await followed(hub, owner)
     with changed(TAIL_BYTES=10):
         hub.publish(await batches(owner, [1]))
-    assert topic.tail == topic.head == 1
-    assert topic.since(0, None, plain) is None
+        assert seen(topic) == [1]
+        hub.publish(await batches(owner, [2]))
+    assert (topic.tail, topic.head) == (2, 3)
+    assert topic.since(1, None, plain) is None
+    assert seen(topic, 2) == [3]
 
 
 async def test_poll_finds_what_another_process_wrote(hub: Hub) -> None:

@@ -37,6 +37,9 @@ logger = logging.getLogger("llmstream.http")
 _RETRY_MS = (1_000, 2_000)
 _RETRY_BUSY_MS = (3_000, 10_000)
 _RETRY_ROTATE_MS = (50, 250)
+#: What is longer goes out in pieces of so many bytes: a server holds one of them beyond its own limit, not all, and a
+#: client that takes one in time is slow, not stuck.
+_PIECE = 16_384
 
 
 class EventStream:
@@ -80,9 +83,11 @@ class EventStream:
             self._engine.wake()
             async with aclosing(self._frames()) as frames:
                 async for frame in frames:
-                    self._moved, self._writing = self._engine.loop.time(), True
-                    yield frame
-                    self._writing = False
+                    for begin in range(0, len(frame), _PIECE):
+                        self._moved, self._writing = self._engine.loop.time(), True
+                        yield frame[begin : begin + _PIECE]
+                        self._writing = False
+                    frame = b""  # It may be large, and long until the next one.
 
     def refused(self, error: LLMStreamError) -> bytes:
         """Return the whole body of a stream for which there is no room."""
@@ -98,8 +103,9 @@ class EventStream:
                         yield error_frames(self._refusal)
                         return
                     if opening or chunk:
-                        yield opening + (chunk or b"")
-                        opening = b""
+                        chunk, opening = opening + (chunk or b""), b""
+                        yield chunk
+                        chunk = None  # Not kept while the next one is awaited.
                     elif self._engine.loop.time() - self._moved >= heartbeat:
                         yield self._heartbeat
                     if self._engine.loop.time() >= self._deadline and not self._reader.ended:

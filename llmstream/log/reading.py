@@ -13,7 +13,10 @@ from .rows import Row, coalesce, database_alias
 _EVENT = Event._meta.db_table
 _COLUMNS = "seq, type, generation_id, data, first_seq"
 _ROWS_PER_PAGE = 2_000
-_ROWS_PER_READ = 100
+#: Rows of a page's first read, as many times more in each further one at most, and the most in any.
+_FIRST_READ = 8
+_GROWTH = 10
+_ROWS_PER_READ = 500
 
 
 class Page(NamedTuple):
@@ -68,11 +71,9 @@ def read_page(conversation: int, after: int, *, max_bytes: int) -> Page:
     """Return the next page of a replay, about ``max_bytes`` long; a single larger row is a page of its own."""
     page: list[Row] = []
     torn: set[int] = set()
-    size, seq, more = 0, after, True
-    while more and len(page) < _ROWS_PER_PAGE:
-        # A few at a time: a row may be large, and what does not fit is read in vain.
-        rows = read_rows(conversation, seq, limit=_ROWS_PER_READ)
-        more = len(rows) == _ROWS_PER_READ
+    size, seq, limit = 0, after, min(_FIRST_READ, _ROWS_PER_READ)
+    while len(page) < _ROWS_PER_PAGE:
+        rows = read_rows(conversation, seq, limit=limit)
         # Compaction may go on between two reads, so each of them is looked at from where it began.
         torn |= {row.generation for row in rows if row.generation is not None and row.is_torn(seq)}
         for row in rows:
@@ -81,7 +82,19 @@ def read_page(conversation: int, after: int, *, max_bytes: int) -> Page:
                 return Page(coalesce(page), seq, True, frozenset(torn))
             page.append(row)
             seq = row.seq
-    return Page(coalesce(page), seq, more, frozenset(torn))
+        if len(rows) < limit:
+            return Page(coalesce(page), seq, False, frozenset(torn))
+        limit = _next_limit(len(page), size, max_bytes)
+    return Page(coalesce(page), seq, True, frozenset(torn))
+
+
+def _next_limit(count: int, size: int, max_bytes: int) -> int:
+    """Return how many rows to read next: as many as there is room for if they are like those before them.
+
+    A row may be large, and what does not fit is read in vain, so that too few are better than too many.
+    """
+    fitting = (max_bytes - size) * count // max(size, 1) + 1
+    return max(1, min(fitting, count * _GROWTH, _ROWS_PER_READ))
 
 
 def read_heads(conversations: Iterable[int]) -> dict[int, tuple[int, int]]:

@@ -61,33 +61,27 @@ def coalesce(rows: Iterable[Row]) -> list[Row]:
     The text is the same and a client may resume from any position in between.
     """
     joined: list[Row] = []
-    run: list[Row] = []
+    run: list[tuple[Row, WireEvent]] = []
     key: tuple[object, ...] | None = None
     for row in rows:
-        row_key = _delta_key(row)
+        event: WireEvent | None = orjson.loads(row.data) if row.type in PART_KINDS else None
+        row_key = (row.type, event["message"], event["part"]) if event else None
         if run and row_key != key:
             joined.append(_join(run))
             run = []
-        if row_key is None:
+        if event is None:
             joined.append(row)
         else:
-            run.append(row)
+            run.append((row, event))
         key = row_key
     if run:
         joined.append(_join(run))
     return joined
 
 
-def _delta_key(row: Row) -> tuple[object, ...] | None:
-    if row.type not in PART_KINDS:
-        return None
-    event = orjson.loads(row.data)
-    return row.type, event["message"], event["part"]
-
-
-def _join(run: list[Row]) -> Row:
+def _join(run: Sequence[tuple[Row, WireEvent]]) -> Row:
+    (first, _), (last, event) = run[0], run[-1]
     if len(run) == 1:
-        return run[0]
-    events = [orjson.loads(row.data) for row in run]
-    data = encode({**events[-1], "delta": "".join(event["delta"] for event in events)})
-    return run[-1]._replace(data=data, first=run[0].first or run[0].seq)
+        return last
+    data = encode({**event, "delta": "".join(event["delta"] for _, event in run)})
+    return last._replace(data=data, first=first.first or first.seq)

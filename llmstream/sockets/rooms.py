@@ -100,11 +100,13 @@ class Room:
         self.user = user_object(user) if user else None
         self._socket = socket
         self.roster = socket.engine.part(Attendance).enter(socket, entry.conversation, socket.requester)
-        self.task = socket.engine.spawn(self._run(entry.start))
+        # Of the start nothing is kept but what the reader keeps: its snapshot may be large.
+        reader = Reader(socket.engine.hub, entry.start, FORMAT) if entry.start else None
+        self.task = socket.engine.spawn(self._run(reader))
 
-    async def _run(self, start: Start | None) -> None:
+    async def _run(self, reader: Reader[tuple[str, ...]] | None) -> None:
         try:
-            await self.end(await self._stream(start) if start else "ended")
+            await self.end(await self._stream(reader) if reader else "ended")
         except SocketClosed:
             pass
         except DatabaseError:
@@ -114,13 +116,14 @@ class Room:
             logger.exception("A room broke off")
             self._socket.close(CloseCode.FAILED, LLMStreamError())
 
-    async def _stream(self, start: Start) -> str:
+    async def _stream(self, reader: Reader[tuple[str, ...]]) -> str:
         """Send events to their end; return why it is there."""
         try:
-            async with aclosing(Reader(self._socket.engine.hub, start, FORMAT).chunks()) as chunks:
+            async with aclosing(reader.chunks()) as chunks:
                 async for chunk in chunks:
                     if chunk:
                         await self._socket.send(*chunk)
+                        chunk = None  # Not kept while the next one is awaited.
         except NotFound:
             return "not_found"
         return "ended"

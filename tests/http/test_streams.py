@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from llmstream.engine import Engine
 from llmstream.http import events as events_view
 from llmstream.http.handoff import StreamHandoff
 from llmstream.log.reading import Page, read_page
-from llmstream.models import Conversation, Generation
+from llmstream.models import Conversation, Generation, Message
 from tests.http.client import JSON, Call, conversation_path, generation_path, own, signed_in
 from tests.http.streaming import answered, frames, idle, opened, opening, start_of, without_retry
 from tests.support import PATIENCE, Upstream, ask, changed, check_log, ended, site, stored, types, until, within
@@ -149,6 +149,39 @@ async def test_a_client_that_takes_nothing_is_cut_off(client: AsyncClient, app: 
         assert task.done()
         await asyncio.gather(task, return_exceptions=True)
     assert not call.complete
+    await idle(running)
+
+
+class SlowCall(Call):
+    """A call whose client takes 16 KiB between two looks of the engine at it."""
+
+    looks = 0
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        enough = self.looks + len(message.get("body", b"")) // 16_000
+        await until(lambda: self.looks >= enough)
+        await super()._send(message)
+
+
+async def test_a_client_that_takes_large_events_slowly_is_not_cut_off(
+    client: AsyncClient, app: Any, running: Engine
+) -> None:
+    generation = await run_db(answered)
+    text = "x" * 200_000
+    await run_db(Message.objects.filter(pk=generation.message_id).update, parts=[{"type": "text", "text": text}])
+    call = SlowCall(client, conversation_path(generation.conversation, "events/"), app=app)
+
+    def look(now: float) -> None:
+        call.looks += 1
+
+    with changed(WRITE_TIMEOUT=1.0, POLL_INTERVAL=0.1):
+        running.tickers.append(look)
+        async with opening(call) as task:
+            await until(lambda: task.done() or call.body.count(b"\n\n") == 2)
+            assert not task.done()
+            (snapshot,) = frames(call.body)
+            assert snapshot["messages"][-1]["parts"][0]["text"] == text
+        running.tickers.remove(look)
     await idle(running)
 
 
