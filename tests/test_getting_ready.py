@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.test import AsyncRequestFactory, RequestFactory
 
 from llmstream.database import run_db
 from llmstream.engine import Engine
@@ -16,6 +18,7 @@ from llmstream.exceptions import ProviderUnavailable
 from llmstream.models import Conversation
 from llmstream.providers import Finish, Provider, ProviderPart, ProviderRequest
 from llmstream.providers.registry import get_provider
+from llmstream.serving import expect_prompt
 from tests.http.client import Call, conversation_path, own, signed_in
 from tests.http.streaming import opening
 from tests.support import ask_in, clean_engine, ended, site, until, within
@@ -102,6 +105,17 @@ async def test_nothing_gets_ready_where_nobody_reads(running: Engine) -> None:
         sent = await ask_in(running, await run_db(own))
         assert (await ended(sent.generation)).status == "completed"
         assert athlete().prepared == 0
+
+
+@pytest.mark.parametrize("factory", [AsyncRequestFactory, RequestFactory])
+async def test_a_page_without_a_stream_can_say_that_a_prompt_is_near(running: Engine, factory: type[Any]) -> None:
+    with site(models={"default": athletic()}):
+        for _ in range(2):
+            await sync_to_async(expect_prompt)(factory().get("/"))
+        await until(lambda: athlete().prepared)
+        async with stream(running, await run_db(own)):
+            # WSGI has an engine of its own.
+            assert athlete().prepared == (1 if factory is AsyncRequestFactory else 2)
 
 
 async def test_where_prompts_are_handed_off_only_a_worker_gets_ready(transactional_db: None) -> None:
