@@ -76,6 +76,13 @@ class Holder(Protocol):
         """Take the outcome: who the holder is, None when no longer signed in, and what they may still read."""
 
 
+class Stream(Holder, Protocol):
+    """What the engine looks after in an open stream or socket."""
+
+    def tick(self, now: float) -> None:
+        """Send a heartbeat when one is due, and give a stuck client up. ``now`` is the loop's time."""
+
+
 class Outcome(NamedTuple):
     """Who is behind an access, None when no longer signed in, and what they may still read."""
 

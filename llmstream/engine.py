@@ -16,11 +16,11 @@ import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from django.db import DatabaseError
 
-from .access import Holder, review
+from .access import Stream, review
 from .brokers.base import Broker, Ephemeral, Head
 from .brokers.interests import Interests
 from .conf import get_settings, import_setting
@@ -53,13 +53,6 @@ _LEAVING = 5.0
 PartT = TypeVar("PartT")
 
 
-class Stream(Holder, Protocol):
-    """What the engine looks after in an open stream or socket."""
-
-    def tick(self, now: float) -> None:
-        """Send a heartbeat when one is due, and give a stuck client up. ``now`` is the loop's time."""
-
-
 class Engine:
     """Everything of llmstream that lives on one event loop."""
 
@@ -68,7 +61,7 @@ class Engine:
         self.writer = Writer(loop)
         self.broker: Broker = import_setting(get_settings().broker)(self)
         self.interests = Interests(self.broker)
-        self.hub = Hub(on_first=self.interests.add, on_last=self.interests.remove)
+        self.hub = Hub(on_first=self._first_reader, on_last=self.interests.remove)
         self.runs: dict[int, Run] = {}
         self.runner: Runner = import_setting(get_settings().runner)(self)
         self.turns = Turns(self)
@@ -128,6 +121,11 @@ class Engine:
         """Show an ephemeral message to those who have a conversation open here."""
         if topic := self.hub.topics.get(conversation):
             topic.hear(message)
+
+    def _first_reader(self, conversation: int) -> None:
+        """Somebody begins to read a conversation that nobody else reads here, and may ask something soon."""
+        self.interests.add(conversation)
+        self.turns.get_ready()
 
     def _ended(self, conversation: int, generation: int) -> None:
         if run := self.runs.pop(generation, None):

@@ -24,6 +24,7 @@ from .generations.claims import Claim, claim_next
 from .generations.endings import fail_next, free_queues, queues
 from .generations.recovery import abandoned, sweep
 from .generations.run import Run
+from .providers.registry import prepare_default
 from .runners.base import Runner
 
 logger = logging.getLogger("llmstream")
@@ -71,6 +72,8 @@ class Turns:
         #: Whether a prompt was passed over because there was no room.
         self._passed = False
         self._closed = False
+        #: Whether the default model was told to get ready.
+        self._ready = False
         #: Conversations whose generations had lost their owners when it was last looked.
         self._abandoned: set[int] = set()
         self._sweeps_from = 0.0
@@ -90,7 +93,14 @@ class Turns:
     def work(self) -> None:
         """Claim what other processes hand off, from now on: this process is a worker."""
         self.working = True
+        self.get_ready()
         self._host.wake()
+
+    def get_ready(self) -> None:
+        """Have the default model get ready, if generations run here: a first prompt is near. Done once."""
+        if self.claims and not self._ready:
+            self._ready = True
+            self._host.spawn(prepare_default())
 
     def close(self) -> None:
         """Claim nothing more."""

@@ -26,6 +26,7 @@ from llmstream.conf import get_settings
 from llmstream.contrib.eventstream.channels import OPERATIONS
 from llmstream.models import Conversation, Generation
 from llmstream.permissions import get_policy
+from llmstream.serving import expect_prompt
 from llmstream.snapshot import state
 
 from .examples import STRICT, begin_conversation
@@ -114,6 +115,7 @@ def chat(request: HttpRequest, conversation: str = "") -> HttpResponse:
 
     The state carries the id of its last event; the page's stream goes on from there, so nothing falls in between.
     """
+    expect_prompt(request)
     mine = _visible(request)
     page = {
         "conversation": conversation or None,

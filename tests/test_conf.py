@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any
+from threading import Barrier, BrokenBarrierError
+from typing import Any, ClassVar
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -14,12 +16,27 @@ from llmstream.conf import Limits, ModelSettings, Rates, Settings, get_settings,
 from llmstream.exceptions import ProviderUnavailable
 from llmstream.permissions import ConversationPolicy
 from llmstream.providers.registry import get_provider
+from llmstream.providers.scripted import ScriptedProvider
 
 PARROT = {"PROVIDER": "llmstream.providers.scripted.ScriptedProvider"}
 
 
 class CountingPolicy(ConversationPolicy):
     """A policy that a test recognises."""
+
+
+class SlowProvider(ScriptedProvider):
+    """A provider that takes its time to be built, and notices another one that is built meanwhile."""
+
+    meeting: ClassVar[Barrier]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alone = False
+        try:
+            self.meeting.wait(0.2)
+        except BrokenBarrierError:
+            self.alone = True
 
 
 @pytest.fixture
@@ -108,3 +125,13 @@ def test_providers_are_built_once_from_their_options() -> None:
             get_provider("three")
     with override_settings(LLMSTREAM={}), pytest.raises(ProviderUnavailable):
         get_provider("one")
+
+
+def test_a_provider_that_several_ask_for_at_once_is_built_once() -> None:
+    SlowProvider.meeting = Barrier(2)
+    models = {"slow": {"PROVIDER": "tests.test_conf.SlowProvider"}}
+    with override_settings(LLMSTREAM={"MODELS": models}), ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(get_provider, ["slow"] * 2)
+    assert first is second
+    assert isinstance(first, SlowProvider)
+    assert first.alone

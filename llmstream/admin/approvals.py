@@ -16,8 +16,9 @@ from django.utils.translation import gettext_lazy as _
 from ..exceptions import LLMStreamError
 from ..generations.approvals import APPROVE, DENY, decide
 from ..models import Generation, ToolCall
+from ..serving import serving_engine
 from .content import log_read, may_read
-from .operations import record, serving_engine
+from .operations import record
 
 #: What can be decided, and what it says that it is done.
 DECISIONS: Final[dict[str, tuple[Any, Any]]] = {

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from asgiref.sync import async_to_sync
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.core.handlers.asgi import ASGIRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -19,11 +17,11 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from ..commands import begin
-from ..engine import Engine, background_engine, get_engine
 from ..exceptions import LLMStreamError
 from ..generations import endings, prompts
 from ..generations.queries import get_generation
 from ..models import Generation
+from ..serving import serving_engine
 
 #: Failures that are told one by one.
 _FAULTS = 5
@@ -106,15 +104,6 @@ def _retry(request: HttpRequest, generation: Generation) -> bool:
 def _settle(request: HttpRequest, generation: Generation) -> bool:
     endings.settle(generation.conversation_id)
     return get_generation(generation.pk).status == Generation.Status.INTERRUPTED
-
-
-def serving_engine(request: HttpRequest) -> Engine:
-    """Return the engine of the server's loop, or under WSGI the one that has a loop of its own."""
-    return async_to_sync(_engine_here)() if isinstance(request, ASGIRequest) else background_engine()
-
-
-async def _engine_here() -> Engine:
-    return get_engine()
 
 
 _OPERATIONS = (

@@ -233,6 +233,14 @@ class Provider(ABC):
         """
         raise NotImplementedError
 
+    async def prepare(self) -> None:  # noqa: B027  most providers have nothing to do
+        """Get ready for a first call, as by loading a model, so that it need not wait.
+
+        Called for the site's default model when somebody begins to read a conversation in a process that runs
+        generations; nobody waits for it. It may be called at any time, more than once and while ``stream`` is at work,
+        which never relies on it. The caller logs what it raises, and nothing else comes of it.
+        """
+
     async def aclose(self) -> None:  # noqa: B027  most providers hold nothing
         """Release connections and engines. Called at most once per event loop; safe to call without use."""
 

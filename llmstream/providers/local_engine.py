@@ -45,7 +45,7 @@ class Address:
 
 
 class LocalEngine:
-    """Starts the model's process on first use and again when it has died; ends it with this process.
+    """Starts the model's process when it is first wanted and again when it has died; ends it with this process.
 
     A forked child does not share its parent's engine but starts one of its own.
     """

@@ -101,6 +101,15 @@ class ProviderContract:
         for parts in self._run(provider, both()):
             assert any(isinstance(part, Finish) for part in parts)
 
+    def test_it_gets_ready_at_any_time(self, provider: Provider) -> None:
+        async def answer() -> list[ProviderPart]:
+            await provider.prepare()
+            _, _, parts = await asyncio.gather(provider.prepare(), provider.prepare(), self._parts(provider))
+            await provider.prepare()
+            return list(parts)
+
+        assert any(isinstance(part, Finish) for part in self._run(provider, answer()))
+
     def test_a_stop_closes_the_upstream(self, provider: Provider, upstream_closed: Callable[[], bool] | None) -> None:
         async def stop() -> None:
             stream = provider.stream(self.request())

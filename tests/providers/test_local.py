@@ -89,6 +89,17 @@ async def test_loading_is_done_once_and_off_the_event_loop(monkeypatch: pytest.M
     provider._engine._stop()
 
 
+async def test_it_gets_ready_once_and_answers_from_there() -> None:
+    provider = LocalProvider(context=192, slots=1)
+    await asyncio.gather(provider.prepare(), provider.prepare())
+    ready = engine_process(provider)
+    assert text(await ask(provider, "", QUESTION, max_tokens=3))
+    await provider.prepare()
+    assert engine_process(provider) == ready
+    await provider.aclose()
+    provider._engine._stop()
+
+
 async def test_a_stopped_answer_frees_its_slot(provider: LocalProvider) -> None:
     for _ in range(3):  # More than there are slots.
         async with aclosing(provider.stream(request("", STORY, **ENDLESS))) as parts:

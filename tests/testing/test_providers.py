@@ -136,6 +136,19 @@ def test_a_provider_that_cannot_be_stopped_is_found() -> None:
         CONTRACT.test_a_stop_closes_the_upstream(FunctionProvider(deaf), None)
 
 
+def test_a_provider_that_gets_ready_only_once_is_found() -> None:
+    class Tired(ScriptedProvider):
+        ready = False
+
+        async def prepare(self) -> None:
+            if self.ready:
+                raise RuntimeError("once is enough")
+            self.ready = True
+
+    with pytest.raises(RuntimeError, match="once is enough"):
+        CONTRACT.test_it_gets_ready_at_any_time(Tired(script=["Hello"]))
+
+
 def test_an_upstream_that_stays_open_is_found() -> None:
     class Impatient(ProviderContract):
         patience = 0.05
