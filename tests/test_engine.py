@@ -22,6 +22,7 @@ from llmstream.access import Access
 from llmstream.database import run_db
 from llmstream.engine import Engine, background_engine, get_engine
 from llmstream.generations.endings import stop
+from llmstream.generations.patience import CLOSING
 from llmstream.generations.queries import active_generations
 from llmstream.generations.recovery import abandoned, sweep
 from llmstream.log.transaction import events_committed
@@ -135,6 +136,22 @@ async def test_a_run_that_somebody_else_ended_is_cut(running: Engine) -> None:
         await within(upstream.closed.wait())
     assert message.text == ""
     await until(lambda: not running.runs)
+
+
+async def test_a_run_that_was_stopped_keeps_nothing(running: Engine) -> None:
+    upstream = Upstream()
+    with site(upstream):
+        sent = await asked(running)
+        await within(upstream.called.wait())
+        run = weakref.ref(running.runs[sent.generation.pk])
+        await run_db(stop, sent.generation.pk)
+        await within(upstream.closed.wait())
+
+        def gone() -> bool:
+            gc.collect()
+            return run() is None
+
+        await until(gone, CLOSING / 2)
 
 
 async def test_leases_are_renewed_while_the_model_is_alive(running: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -60,7 +61,9 @@ def insist(task: asyncio.Task[None] | None, done: Callable[[], bool]) -> None:
     """Cancel a task, again and again for as long as the provider that it hears does not let it go."""
     if task and not task.done() and not done():
         task.cancel()
-        task.get_loop().call_later(CLOSING, insist, task, done)
+        again = task.get_loop().call_later(CLOSING, insist, task, done)
+        # Left to run out, it would keep what a run that was stopped has said.
+        task.add_done_callback(lambda _: again.cancel(), context=contextvars.Context())
 
 
 @asynccontextmanager

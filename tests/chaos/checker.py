@@ -16,7 +16,7 @@ I9     every client that stays gets to the end
 I12    the ledger has what the log has, and what the service counted
 =====  ==============================================================================================================
 
-I10 (no leak) is measured by the scenarios, I11 (nothing after a stop) follows from I4 and I5.
+I10 (no leak) is looked at by ``test_leaks``, I11 (nothing after a stop) follows from I4 and I5.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 from bisect import bisect_left, bisect_right
@@ -11,14 +12,57 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+import psutil
 
 from tests.live.history import position
+from tests.live.servers import LiveServer
 
 from .crowd import Order
+from .plan import Plan
 from .record import read_lines
+from .site import Site
+
+CROWD: Final = int(os.environ.get("LLMSTREAM_CROWD", "30"))
+SECONDS: Final = float(os.environ.get("LLMSTREAM_CROWD_SECONDS", "2"))
+BIG: Final = SECONDS > 10
+#: What the processes of a large site are given; one account stands for all clients.
+SITE: Final = {"MAX_STREAMS_PER_USER": 20_000}
 
 _LINE = 64 * 1024 * 1024
+
+
+def plan(name: str, webs: int, **llmstream: Any) -> Plan:
+    """A site without faults of its own, with these settings changed: crowds bring theirs."""
+    settings = "tests.live.sites.crowded"
+    return Plan(name, "postgres", True, webs, 1, 0.0, {**SITE, **llmstream}, linked=False, settings=settings)
+
+
+def order(site: Site, directory: Path, conversations: Sequence[str], **more: Any) -> Order:
+    """A crowd at all processes of a site."""
+    cookies = site.database.accounts["alice"].cookies
+    ports = [web.port for web in site.webs]
+    return Order(
+        **{
+            "clients": CROWD,
+            "directory": str(directory),
+            "cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()),
+            "ports": ports,
+            "first": ports,
+            "conversations": conversations,
+            "canaries": [""] * len(conversations),
+            "seed": site.plan.seed,
+            "ramp": max(1.0, CROWD / 100),
+            **more,
+        }
+    )
+
+
+def connected(web: LiveServer) -> int:
+    """Connections that a process has to clients."""
+    connections = psutil.Process(web.pid).net_connections(kind="tcp")
+    return sum(c.status == psutil.CONN_ESTABLISHED and c.laddr.port == web.port for c in connections)
 
 
 class CrowdProcess:

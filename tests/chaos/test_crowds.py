@@ -7,11 +7,10 @@ The figures are printed: ``-s`` shows them.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
 import pytest
@@ -21,49 +20,16 @@ from tests.live.servers import Database
 from tests.live.sites.provider import script
 
 from .checker import check
-from .crowd import Order
-from .load import CrowdProcess, Spread, replays
+from .load import BIG, CROWD, SECONDS, SITE, CrowdProcess, Spread, connected, order, plan, replays
 from .plan import Plan
 from .record import dump, read_lines
 from .site import Services, Site
 
-CROWD: Final = int(os.environ.get("LLMSTREAM_CROWD", "30"))
-SECONDS: Final = float(os.environ.get("LLMSTREAM_CROWD_SECONDS", "2"))
 #: Messages a second that everybody follows.
 RATE: Final = 2.0
-BIG: Final = SECONDS > 10
 #: Clients that read, beside those that do not.
 READERS: Final = 10 if BIG else 3
-#: What the processes of a large site are given; one account stands for all clients.
-SITE: Final = {"MAX_STREAMS_PER_USER": 20_000}
-
 pytestmark = pytest.mark.timeout(1_200 if BIG or CROWD > 100 else 180)
-
-
-def plan(name: str, webs: int, **llmstream: Any) -> Plan:
-    """A site without faults of its own: crowds bring theirs."""
-    settings = "tests.live.sites.crowded"
-    return Plan(name, "postgres", True, webs, 1, 0.0, {**SITE, **llmstream}, linked=False, settings=settings)
-
-
-def order(site: Site, directory: Path, conversations: Sequence[str], **more: Any) -> Order:
-    """A crowd at all processes of a site."""
-    cookies = site.database.accounts["alice"].cookies
-    ports = [web.port for web in site.webs]
-    return Order(
-        **{
-            "clients": CROWD,
-            "directory": str(directory),
-            "cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()),
-            "ports": ports,
-            "first": ports,
-            "conversations": conversations,
-            "canaries": [""] * len(conversations),
-            "seed": site.plan.seed,
-            "ramp": max(1.0, CROWD / 100),
-            **more,
-        }
-    )
 
 
 def answer_of(seconds: float) -> str:
@@ -141,12 +107,6 @@ async def test_reconnect_storm(services: Services, directory: Path) -> None:
     assert not whole
 
 
-def connected(site: Site) -> int:
-    """Connections that the first process has to clients."""
-    connections = psutil.Process(site.webs[0].pid).net_connections(kind="tcp")
-    return sum(c.status == psutil.CONN_ESTABLISHED and c.laddr.port == site.webs[0].port for c in connections)
-
-
 def memory(site: Site) -> int:
     """Bytes that the first process holds."""
     return int(psutil.Process(site.webs[0].pid).memory_info().rss)
@@ -200,7 +160,7 @@ async def _watch(look: Callable[[], None]) -> None:
 async def left(site: Site, patience: float = 120.0) -> None:
     """Return when the first process has no connection to a client any more."""
     async with asyncio.timeout(patience):
-        while connected(site):
+        while connected(site.webs[0]):
             await asyncio.sleep(0.2)
 
 
@@ -215,7 +175,7 @@ async def test_silent_clients_cost_little_hold_nobody_up_and_are_cut_off(service
         going = order(site, directory, [rooms[1]], name="silent", silent=True, leaves=True)
         async with CrowdProcess(going) as silent:
             async with asyncio.timeout(120):
-                while connected(site) < CROWD:
+                while connected(site.webs[0]) < CROWD:
                     await asyncio.sleep(0.1)
             beside, peak = await lags(site, directory, rooms[1], model, "beside")
             # They still hold their ends, and have taken nothing for longer than a client may.
