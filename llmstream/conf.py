@@ -156,7 +156,8 @@ class Settings:
     heartbeat: float = 15.0
     #: A stream is ended after this time, give or take a tenth, and the client comes back.
     stream_lifetime: float = 600.0
-    #: For so long after a whole request a client that comes back to a stream needs none, with a ticket; 0 gives none.
+    #: For so long after a whole request, nine tenths of ``stream_lifetime`` at most, a client that comes back to a
+    #: stream needs none, with a ticket; 0 gives none.
     ticket_lifetime: float = 0.0
     #: How often a process says that it lives; its sockets are no longer present after three times this.
     presence_interval: float = 5.0
@@ -241,6 +242,11 @@ class Settings:
 
     #: Origins whose images are shown in answers; other images are links.
     image_origins: Sequence[str] = ()
+
+    @property
+    def ticket_age(self) -> float:
+        """For how long a ticket is good: until its stream may come to its end, and a whole request gives another."""
+        return min(self.ticket_lifetime, 0.9 * self.stream_lifetime)
 
     @property
     def attachable(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ that it is worth nothing to anybody else. It permits nothing by itself: what it 
 from __future__ import annotations
 
 from datetime import timedelta
+from math import ceil
 from typing import Any, NamedTuple
 
 from django.conf import settings as django_settings
@@ -32,8 +33,8 @@ class Ticket(NamedTuple):
 
 def issue(request: HttpRequest, response: HttpResponseBase, ticket: Ticket) -> None:
     """Give a ticket along with a stream, unless the site gives none or the sign-in does not rest on the session."""
-    access, lifetime = ticket.access, int(get_settings().ticket_lifetime)
-    if not lifetime or not access.session_key:
+    access, age = ticket.access, get_settings().ticket_age
+    if not age or not access.session_key:
         return
     said = [
         ticket.conversation,
@@ -44,7 +45,7 @@ def issue(request: HttpRequest, response: HttpResponseBase, ticket: Ticket) -> N
     response.set_cookie(
         TICKET,
         signing.dumps(said, salt=_salt(request, access.session_key)),
-        max_age=lifetime,
+        max_age=ceil(age),
         path=escape_uri_path(request.path),
         secure=bool(django_settings.SESSION_COOKIE_SECURE),
         httponly=True,
@@ -54,12 +55,12 @@ def issue(request: HttpRequest, response: HttpResponseBase, ticket: Ticket) -> N
 
 def read(request: HttpRequest) -> Ticket | None:
     """Return the ticket that a request carries; None unless it is genuine, of this session, and young enough."""
-    lifetime, session_key = get_settings().ticket_lifetime, request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)
-    if not lifetime or not session_key:
+    age, session_key = get_settings().ticket_age, request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)
+    if not age or not session_key:
         return None
     try:
         salt = _salt(request, session_key)
-        said = signing.loads(request.COOKIES[TICKET], salt=salt, max_age=timedelta(seconds=lifetime))
+        said = signing.loads(request.COOKIES[TICKET], salt=salt, max_age=timedelta(seconds=age))
         conversation, user, anonymous_id, fingerprint = said
         return Ticket(Access(_user_key(user), anonymous_id, session_key, fingerprint), conversation)
     except (KeyError, signing.BadSignature, ValidationError):

@@ -129,7 +129,7 @@ async def test_a_ticket_is_a_cookie_of_one_address(client: AsyncClient) -> None:
         await until(lambda: asked.body)
     morsel = SimpleCookie(asked.headers["set-cookie"])["llmstream_ticket"]
     assert (morsel["path"], morsel["httponly"], morsel["samesite"]) == (path, True, "Strict")
-    assert (morsel["max-age"], morsel["secure"]) == ("900", "")
+    assert (morsel["max-age"], morsel["secure"]) == ("540", ""), "nine tenths of a stream's life"
 
 
 async def test_a_ticket_is_as_secure_as_the_session(client: AsyncClient, settings: Any) -> None:
@@ -257,6 +257,19 @@ async def test_a_ticket_grows_old(client: AsyncClient, whole: list[str]) -> None
     with_ticket(client, await ticket_for(client, path))
     with changed(TICKET_LIFETIME=1e-6):
         assert not (await came_back(client, path, whole, last_event_id=start(found)))[1]
+
+
+async def test_after_a_stream_s_end_a_whole_request_gives_a_new_ticket(client: AsyncClient, whole: list[str]) -> None:
+    found = await run_db(opened)
+    path = conversation_path(found, "events/")
+    with changed(STREAM_LIFETIME=0.1):
+        first = call(client, path)
+        await within(first())
+        assert b"event: rotate" in first.body
+        with_ticket(client, taken(first)["llmstream_ticket"])
+        asked, let_in = await came_back(client, path, whole, last_event_id=start(found))
+    assert not let_in
+    assert "llmstream_ticket" in taken(asked)
 
 
 async def test_a_ticket_is_worth_nothing_elsewhere(client: AsyncClient, whole: list[str], settings: Any) -> None:
