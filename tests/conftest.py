@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from pytest_django import DjangoDbBlocker
 from llmstream.contrib.eventstream import receivers
 from llmstream.database import close_executor
 from llmstream.engine import Engine
+from llmstream.hub import Hub
 from tools.services.browser import ARGUMENTS, chromium
 from tools.services.postgres import PostgresServer
 from tools.services.valkey import ValkeyServer
@@ -144,6 +146,15 @@ def silence() -> None:
 def pytest_runtest_teardown() -> None:
     """End an engine that a request without a loop of its own has started: it would sweep the next tests' rows."""
     close_background_engine()
+
+
+@pytest.fixture
+async def hub(transactional_db: None) -> AsyncIterator[Hub]:
+    """A hub of the test's own, which hears only what the test tells it."""
+    made = Hub()
+    yield made
+    await asyncio.gather(*made._tasks, return_exceptions=True)
+    close_executor()
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from django.db.models import F
 
-from llmstream.database import close_executor, run_db
+from llmstream.database import run_db
 from llmstream.events import USAGE
 from llmstream.formats import WireFormat
 from llmstream.hub import Hub, Topic
@@ -19,15 +19,6 @@ from llmstream.models import Conversation
 from tests.support import changed, conversation, until, within
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-async def hub(transactional_db: None) -> AsyncIterator[Hub]:
-    """A hub of the test's own, which hears only what the test tells it."""
-    made = Hub()
-    yield made
-    await asyncio.gather(*made._tasks, return_exceptions=True)
-    close_executor()
 
 
 def append(conversation: Conversation, count: int = 1) -> Batch:

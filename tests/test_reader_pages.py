@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import tracemalloc
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
 from django.db import OperationalError
 
 from llmstream import readers
-from llmstream.database import close_executor, run_db
+from llmstream.database import run_db
 from llmstream.events import TEXT_DELTA
 from llmstream.hub import Hub
 from llmstream.log.reading import Page, read_page
@@ -21,15 +20,6 @@ from tests.support import until, within
 from tests.test_readers import answered, at, events, fresh, news, reader, say
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-async def hub(transactional_db: None) -> AsyncIterator[Hub]:
-    """A hub of the test's own, which hears only what the test tells it."""
-    made = Hub()
-    yield made
-    await asyncio.gather(*made._tasks, return_exceptions=True)
-    close_executor()
 
 
 async def test_readers_at_one_position_read_a_page_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

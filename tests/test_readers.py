@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from django.db.models import F
 
 from llmstream import readers
-from llmstream.database import close_executor, run_db
+from llmstream.database import run_db
 from llmstream.events import TEXT_DELTA, EventId, WireEvent, delta
 from llmstream.exceptions import NotFound
 from llmstream.formats import WireFormat
@@ -25,15 +25,6 @@ from llmstream.readers import Reader, Start, follow_from, resume
 from tests.support import ask, changed, conversation, stored, types, until, within
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-async def hub(transactional_db: None) -> AsyncIterator[Hub]:
-    """A hub of the test's own, which hears only what the test tells it."""
-    made = Hub()
-    yield made
-    await asyncio.gather(*made._tasks, return_exceptions=True)
-    close_executor()
 
 
 def encode_row(row: Row, event_id: str) -> bytes:
