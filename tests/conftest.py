@@ -136,9 +136,9 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def silence() -> None:
-    """Send no notifications but in the tests that are about them."""
+    """Send no notifications but in the tests that are about them; apps that a test installs make theirs ready again."""
     receivers.disconnect()
 
 

@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import FilePayload, expect
 
+from tests.demo.browsing import Console
 from tests.files import png
 
 from .browsing import Widget
@@ -94,3 +95,20 @@ def test_files_are_dropped_pasted_removed_and_refused(new_widget: NewWidget) -> 
     widget.chat.get_by_role("button", name="Remove paste.txt").click()
     attached(widget)
     expect(widget.box).to_have_value("Look")
+
+
+def test_what_files_need_is_loaded_when_the_server_is_back(new_widget: NewWidget, console: Console) -> None:
+    console.allow("Failed to load resource", "WebSocket connection")
+    widget = new_widget("forgets")
+    button = widget.chat.get_by_role("button", name="Attach files")
+    line = widget.chat.locator(".llm-connection")
+    expect(button).to_be_visible()
+    widget.page.route(re.compile(r"/chat/files[^/]*\.js"), lambda route: route.abort())
+    widget.page.reload()
+    expect(line).to_have_attribute("data-status", "open")
+    expect(button).to_be_hidden()
+    widget.page.unroute_all()
+    widget.page.context.set_offline(True)
+    expect(line).not_to_have_attribute("data-status", "open")
+    widget.page.context.set_offline(False)
+    expect(button).to_be_visible()

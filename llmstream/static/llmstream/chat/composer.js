@@ -38,8 +38,13 @@ export class Composer {
   /** Let files go with the text. */
   async takeFiles(chat, announce, warn) {
     const { room } = chat;
-    const { Tray } = await import("./files.js");
-    if (chat.room === room) this.files = new Tray(chat, this, { announce, warn });
+    try {
+      const { Tray } = await import("./files.js");
+      if (chat.room === room) this.files = new Tray(chat, this, { announce, warn });
+    } catch {
+      // The server is away, and may be back when the connection is.
+      room.addEventListener("state", () => chat.room === room && this.takeFiles(chat, announce, warn), { once: true });
+    }
   }
 
   /** Write the draft now; the page may go away. */
