@@ -12,7 +12,7 @@ export class Composer {
   /**
    * @param {HTMLFormElement} form @param {HTMLTextAreaElement} input
    * @param {{onSend: (text: string, files?: any[]) => Promise<boolean>, onType: () => void}} handlers `onSend` resolves
-   *   to whether the text was taken; it comes back into the box when not
+   *   to whether the text was taken
    */
   constructor(form, input, { onSend, onType }) {
     Object.assign(this, { form, input, onSend });
@@ -28,7 +28,7 @@ export class Composer {
     });
   }
 
-  /** Keep drafts under this key from now on, and show the one that is there. */
+  /** Keep drafts under this key, and show the one that is there. */
   useDraft(key) {
     this.flush();
     this.#draft = new Draft(key);
@@ -36,18 +36,14 @@ export class Composer {
   }
 
   /** Let files go with the text. */
-  async takeFiles(chat, announce, warn) {
-    const { room } = chat;
-    try {
-      const { Tray } = await import("./files.js");
-      if (chat.room === room) this.files = new Tray(chat, this, { announce, warn });
-    } catch {
-      // The server is away, and may be back when the connection is.
-      room.addEventListener("state", () => chat.room === room && this.takeFiles(chat, announce, warn), { once: true });
-    }
+  async takeFiles(chat, announce, warn, room = chat.room) {
+    const found = await import("./files.js").catch(() => {});
+    if (chat.room !== room) return;
+    if (found) this.files = new found.Tray(chat, this, { announce, warn });
+    else room.addEventListener("state", () => this.takeFiles(chat, announce, warn, room), { once: true });
   }
 
-  /** Write the draft now; the page may go away. */
+  /** Write the draft now. */
   flush() {
     this.#draft?.flush();
   }
