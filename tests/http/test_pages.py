@@ -9,13 +9,11 @@ from urllib.parse import urlencode
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.core.handlers.asgi import ASGIHandler
 from django.test import AsyncClient
 
 from llmstream.database import run_db
 from llmstream.engine import Engine
 from llmstream.generations.endings import stop
-from llmstream.http.handoff import StreamHandoff
 from llmstream.models import Conversation, Generation, Membership
 from tests.admin.staff import answered, say
 from tests.http.client import TOKEN, Call, browser, conversation_path, own, signed_in_sync
@@ -31,12 +29,6 @@ FORM = "application/x-www-form-urlencoded"
 async def client(running: Engine) -> AsyncClient:
     """Ann's browser."""
     return await run_db(browser, "ann")
-
-
-@pytest.fixture(params=["handoff", "django"])
-def app(request: pytest.FixtureRequest) -> Any:
-    """The application as a site serves it, and without the wrapper."""
-    return StreamHandoff(ASGIHandler()) if request.param == "handoff" else ASGIHandler()
 
 
 async def post(client: AsyncClient, found: Conversation, **form: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from llmstream.engine import Engine
 from llmstream.http import events as events_view
 from llmstream.http.handoff import StreamHandoff
 from llmstream.log.reading import Page, read_page
-from llmstream.models import Conversation, Generation, Message
+from llmstream.models import Conversation, Generation
 from tests.http.client import JSON, Call, conversation_path, generation_path, own, signed_in
 from tests.http.streaming import answered, frames, idle, opened, opening, start_of, without_retry
 from tests.support import PATIENCE, Upstream, ask, changed, check_log, ended, site, stored, types, until, within
@@ -31,18 +31,6 @@ def _quick_timer() -> Iterator[None]:
     """Let the engine's timer tick often, from its first tick on."""
     with changed(POLL_INTERVAL=0.01):
         yield
-
-
-@pytest.fixture
-async def client(running: Engine) -> AsyncClient:
-    """Ann's client."""
-    return (await run_db(signed_in))[0]
-
-
-@pytest.fixture(params=["handoff", "django"])
-def app(request: pytest.FixtureRequest) -> Any:
-    """The application as a site serves it, and without the wrapper."""
-    return StreamHandoff(ASGIHandler()) if request.param == "handoff" else ASGIHandler()
 
 
 async def test_handoff_and_django_send_the_same(client: AsyncClient, running: Engine) -> None:
@@ -134,81 +122,6 @@ async def test_at_the_end_of_its_life_a_stream_sends_the_client_back(
         await within((call := Call(client, conversation_path(owner, "events/"), app=app))())
     assert call.complete
     assert re.search(rb'event: rotate\ndata: \{"type":"rotate"\}\n\nretry: \d{2,3}\n\n$', call.body)
-    await idle(running)
-
-
-async def test_a_client_that_takes_nothing_is_cut_off(client: AsyncClient, app: Any, running: Engine) -> None:
-    owner = await run_db(opened)
-    with changed(WRITE_TIMEOUT=0.05):
-        call = Call(client, conversation_path(owner, "events/"), app=app)
-        task = asyncio.create_task(call())
-        await until(lambda: call.body)
-        call.taking.clear()
-        await run_db(ask, owner)
-        await asyncio.wait([task], timeout=PATIENCE)
-        assert task.done()
-        await asyncio.gather(task, return_exceptions=True)
-    assert not call.complete
-    await idle(running)
-
-
-class SlowCall(Call):
-    """A call whose client takes 16 KiB between two looks of the engine at it."""
-
-    looks = 0
-
-    async def _send(self, message: Mapping[str, Any]) -> None:
-        enough = self.looks + len(message.get("body", b"")) // 16_000
-        await until(lambda: self.looks >= enough)
-        await super()._send(message)
-
-
-async def test_a_client_that_takes_large_events_slowly_is_not_cut_off(
-    client: AsyncClient, app: Any, running: Engine
-) -> None:
-    generation = await run_db(answered)
-    text = "x" * 200_000
-    await run_db(Message.objects.filter(pk=generation.message_id).update, parts=[{"type": "text", "text": text}])
-    call = SlowCall(client, conversation_path(generation.conversation, "events/"), app=app)
-
-    def look(now: float) -> None:
-        call.looks += 1
-
-    with changed(WRITE_TIMEOUT=1.0, POLL_INTERVAL=0.1):
-        running.tickers.append(look)
-        async with opening(call) as task:
-            await until(lambda: task.done() or call.body.count(b"\n\n") == 2)
-            assert not task.done()
-            (snapshot,) = frames(call.body)
-            assert snapshot["messages"][-1]["parts"][0]["text"] == text
-        running.tickers.remove(look)
-    await idle(running)
-
-
-class CuttableCall(Call):
-    """A call whose connection can be found and cut, as with uvicorn."""
-
-    @property
-    def transport(self) -> CuttableCall:
-        """What has the connection."""
-        return self
-
-    def abort(self) -> None:
-        """Cut it: the server tells that the client is gone."""
-        self.gone.set()
-
-
-async def test_the_connection_of_a_client_that_takes_nothing_is_cut(client: AsyncClient, running: Engine) -> None:
-    """Only closed, it would stay open with what the client has not taken; and no server need log an exception."""
-    owner = await run_db(opened)
-    with changed(WRITE_TIMEOUT=0.05):
-        call = CuttableCall(client, conversation_path(owner, "events/"), app=StreamHandoff(ASGIHandler()))
-        task = asyncio.create_task(call())
-        await until(lambda: call.body)
-        call.taking.clear()
-        await run_db(ask, owner)
-        await within(asyncio.shield(task))
-    assert call.gone.is_set()
     await idle(running)
 
 

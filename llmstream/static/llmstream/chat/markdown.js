@@ -52,7 +52,7 @@ export class Markdown {
     this.#draw(tokens.filter(isShown));
     if (!settled) return this.#freeze(tokens, rest);
     this.#finish(0);
-    if (FORMULA.test(text)) import("./formulas.js").then((found) => found.show(this, this.#container, text));
+    if (FORMULA.test(text)) import("./formulas.js").then((found) => found.show(this, this.#container, text), () => {});
   }
 
   /** What is within a line is read when it is built: most blocks stay as they are. */
