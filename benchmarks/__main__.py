@@ -64,13 +64,14 @@ def parts(options: argparse.Namespace) -> list[Part]:
     sizes = options.sizes or ([100, 500] if quick else [100, 500, 1000])
     many = 300 if quick else 1000
     s, w = subjects, listeners
-    everyone = [s.RAW, s.STARLETTE, s.DJANGO, s.SQLITE, s.POSTGRES, s.SAVE_SQLITE, s.SAVE_POSTGRES]
+    by_hand, saving = [s.BY_HAND_SQLITE, s.BY_HAND_POSTGRES], [s.SAVE_SQLITE, s.SAVE_POSTGRES]
+    asking = [s.RAW, s.STARLETTE, s.DJANGO, *by_hand, s.SQLITE, s.POSTGRES]
     keepers = [s.RAW, s.STARLETTE, s.DJANGO, s.READER, s.SQLITE]
     held, short = Answer(options.tokens, _RATE, delay=_HELD_BACK), Answer(1, _RATE)
     in_rooms = [w.RAW, w.PUBSUB, w.CORE, w.SQLITE, w.POSTGRES, w.LAYERED]
     found = [
-        Part("answers", everyone, sizes, lambda b, x, n: b.answers(x, Load(n, answer, ramp))),
-        Part("requests", everyone[:5], [many // 2], lambda b, x, n: b.answers(x, Load(n, short, 2 * ramp)), once=True),
+        Part("answers", [*asking, *saving], sizes, lambda b, x, n: b.answers(x, Load(n, answer, ramp))),
+        Part("requests", asking, [many // 2], lambda b, x, n: b.answers(x, Load(n, short, 2 * ramp)), once=True),
         Part("open", keepers, [many], lambda b, x, n: b.open(x, Load(n, held, 2 * ramp)), once=True),
         Part("viewers", [s.RAW, s.SQLITE, s.POSTGRES], [many], lambda b, x, n: b.viewers(x, Load(n, answer, 2 * ramp))),
         Part(
@@ -144,7 +145,7 @@ def write(results: Results, options: argparse.Namespace) -> None:
             f"A fixed piece of Python took {median(spins):,.0f} us ({min(spins):,.0f}-{max(spins):,.0f}) before a run."
         )
     for size in results.sizes("answers"):
-        bases = (("raw", "raw"), ("django", "Django"))
+        bases = (("raw", "raw"), ("django", "Django"), ("chat-sqlite", "chat by hand"))
         print(f"\n## {size} streams, {size * _RATE:,.0f} tokens/s offered\n")
         print(report.streams(results, "answers", size, bases))
     for size in results.sizes("requests"):

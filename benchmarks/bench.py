@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ class Bench:
         self._stack = ExitStack()
         self._engines: dict[str, Database] = {}
         self._valkey: Layer | None = None
-        self._access: dict[tuple[str, str], Access | None] = {}
+        self._access: dict[tuple[str, str], Access] = {}
 
     def __enter__(self) -> Bench:
         return self
@@ -273,13 +273,12 @@ class Bench:
             self._engines[name] = engine
         return engine
 
-    def _prepared(self, subject: Subject) -> Access | None:
+    def _prepared(self, subject: Subject) -> Access:
         key = subject.engine, subject.template
         if key not in self._access:
-            arguments = [str(self._conversations)] if subject.template != "peer" else []
+            arguments = [str(self._conversations)]
             output = self._engine(subject.engine).prepare(subject.template, TEMPLATES[subject.template], arguments)
-            access: Mapping[str, Any] | None = json.loads(output) if output else None
-            self._access[key] = Access(**access) if access else None
+            self._access[key] = Access(**json.loads(output))
         return self._access[key]
 
 

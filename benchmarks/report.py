@@ -100,6 +100,7 @@ def requests(results: Results, size: int) -> str:
         "first token p50 / p99 ms": cells.pair("ttft_ms"),
         "server CPU us/request (range)": cells.ranged("request_us", ",.0f"),
         "CPU ÷ raw": cells.ratio("raw"),
+        "CPU ÷ chat by hand": cells.ratio("chat-sqlite"),
         "other load, cores": cells.number("other_cores", ".2f"),
     }
     return table(["case", *columns], _rows(results, "requests", size, list(columns.values())))

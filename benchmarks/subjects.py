@@ -17,6 +17,8 @@ TEMPLATES = {
     "rooms": "benchmarks.site.prepare_rooms",
 }
 
+_COUNT = "SELECT sum(length({0}) - length(replace({0}, '~', ''))) FROM {1}"
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -106,6 +108,18 @@ class Saved(Subject):
         return ("SELECT count(*) FROM bench_token",)
 
 
+@dataclass(frozen=True, slots=True)
+class ByHand(Subject):
+    """A view that stores the prompt before its answer, and the answer when it is whole."""
+
+    def stream(self, answer: Answer, number: int, access: Access | None) -> bytes:
+        assert access
+        return post(f"/chats/{access.conversations[number]}/", access.headers, _content(answer))
+
+    def stored(self) -> tuple[str, ...]:
+        return (_COUNT.format("text", "bench_turn WHERE role = 'assistant'"),)
+
+
 def prompt(answer: Answer, access: Access, conversation: str) -> bytes:
     """The request that sends llmstream a prompt, answered before the answer has begun."""
     request = post(f"/llmstream/conversations/{conversation}/messages/", access.headers, _content(answer))
@@ -114,10 +128,9 @@ def prompt(answer: Answer, access: Access, conversation: str) -> bytes:
 
 def stored_tokens(engine: str) -> tuple[str, ...]:
     """Queries that count the tokens in llmstream's log, and in its messages."""
-    count = "SELECT sum(length({0}) - length(replace({0}, '~', ''))) FROM {1}"
     data = "data::text" if engine == "postgres" else "data"
-    in_log = count.format(data, "llmstream_event WHERE type = 'text-delta'")
-    return in_log, count.format("text", "llmstream_message")
+    in_log = _COUNT.format(data, "llmstream_event WHERE type = 'text-delta'")
+    return in_log, _COUNT.format("text", "llmstream_message")
 
 
 def _content(answer: Answer) -> bytes:
@@ -137,6 +150,8 @@ SAVE_SQLITE = Saved(
 SAVE_POSTGRES = Saved(
     "save-postgres", "Django, save per token, PostgreSQL", path="/save", engine="postgres", slow=True, **_DJANGO
 )
+BY_HAND_SQLITE = ByHand("chat-sqlite", "Django, a chat by hand, SQLite", engine="sqlite", **_DJANGO)
+BY_HAND_POSTGRES = ByHand("chat-postgres", "Django, a chat by hand, PostgreSQL", engine="postgres", **_DJANGO)
 SQLITE = Site("llmstream-sqlite", "**llmstream, SQLite**", engine="sqlite", **_SITE)
 POSTGRES = Site("llmstream-postgres", "**llmstream, PostgreSQL**", engine="postgres", **_SITE)
 READER = Site("llmstream-reader", "**llmstream, reader alone**", engine="sqlite", reading=True, **_SITE)

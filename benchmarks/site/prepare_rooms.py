@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import sys
 
-from .prepare import fill, session_of  # sets Django up
+from .prepare import fill  # sets Django up
 
 from django.contrib.auth.models import User  # isort: skip
 from django.contrib.sessions.models import Session  # isort: skip
 
+from benchmarks.visitors import session_of
 from llmstream.models import Conversation, Membership
 
 
