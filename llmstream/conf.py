@@ -148,7 +148,7 @@ class Settings:
     #: Generations that one process runs at once; further prompts wait.
     max_generations: int = 2_000
     #: Shortest and longest time between two commits of the log's writer; it stretches as the event loop fills.
-    flush_interval_min: float = 0.008
+    flush_interval_min: float = 0.005
     flush_interval_max: float = 0.040
 
     #: Comment sent on a silent stream, ``pong`` on a silent socket. A client that pings and then is silent for four

@@ -38,7 +38,19 @@ _COLUMNS = "conversation_id, seq, generation_id, type, data, created_at"
 _LOCK_FIELDS = ("id", "public_id", "owner_id", "anonymous_id", "model", "head", "leaf", "epoch")
 _LOCK = f"SELECT {', '.join(_LOCK_FIELDS)} FROM {_CONVERSATION} WHERE id = %s"  # noqa: S608
 _MOVE = f"UPDATE {_CONVERSATION} SET head = %s, leaf = %s, updated_at = %s WHERE id = %s"  # noqa: S608
-_ROWS_PER_STATEMENT = 500
+
+# SQLite's.
+_ADVANCE_JSON = (
+    f"UPDATE {_CONVERSATION} SET head = head + v.n FROM"  # noqa: S608
+    " (SELECT value ->> 0 AS id, value ->> 1 AS n FROM json_each(%s)) AS v"
+    f" WHERE {_CONVERSATION}.id = v.id RETURNING {_CONVERSATION}.id, head, epoch"
+)
+_FENCES_JSON = (
+    f"SELECT id, fence FROM {_GENERATION}"  # noqa: S608
+    " WHERE status = 'running' AND id IN (SELECT value FROM json_each(%s))"
+)
+_FOLLOW_ROW = f"UPDATE {_GENERATION} SET provider_response_id = %s, provider_cursor = %s WHERE id = %s"  # noqa: S608
+_INSERT_ROW = f"INSERT INTO {_EVENT} ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)"  # noqa: S608
 
 # PostgreSQL's; %b sends a parameter in binary form.
 # Locked in one order for everybody, so that no two flushes wait for each other.
@@ -48,7 +60,11 @@ _ADVANCE = (
     f" UPDATE {_CONVERSATION} AS c SET head = c.head + v.n FROM v WHERE c.id = v.id"
     " RETURNING c.id, c.head, c.epoch"
 )
-_FENCES = f"SELECT id, fence FROM {_GENERATION} WHERE status = 'running' AND id = ANY(%b::bigint[])"  # noqa: S608
+# A join: an array that is a parameter of a prepared statement is searched from its start, for each running generation.
+_FENCES = (
+    f"SELECT g.id, g.fence FROM {_GENERATION} AS g JOIN unnest(%b::bigint[]) AS u (id) ON g.id = u.id"  # noqa: S608
+    " WHERE g.status = 'running'"
+)
 _FOLLOW = (
     f"UPDATE {_GENERATION} AS g SET provider_response_id = v.r, provider_cursor = v.c"  # noqa: S608
     " FROM unnest(%b::bigint[], %b::text[], %b::text[]) AS v (id, r, c) WHERE g.id = v.id"
@@ -140,63 +156,33 @@ class PortableSQL(FlushSQL):
 
 
 class SQLiteSQL(FlushSQL):
-    """Many rows a statement: the GIL is given up once a statement, not once a row. Needs SQLite 3.35."""
+    """Statements whose text is always the same, so that SQLite prepares each of them once. Needs SQLite 3.38."""
 
     def advance(self, counts: Mapping[int, int]) -> Heads:
-        heads: Heads = {}
-        items = list(counts.items())
         with self.connection.cursor() as cursor:
-            for start in range(0, len(items), _ROWS_PER_STATEMENT):
-                chunk = items[start : start + _ROWS_PER_STATEMENT]
-                values = ", ".join(["(%s, %s)"] * len(chunk))
-                cursor.execute(
-                    f"UPDATE {_CONVERSATION} SET head = head + v.column2 FROM (VALUES {values}) AS v"  # noqa: S608
-                    " WHERE id = v.column1 RETURNING id, head, epoch",
-                    [value for item in chunk for value in item],
-                )
-                heads.update((pk, (head, epoch)) for pk, head, epoch in cursor.fetchall())
-        return heads
+            cursor.execute(_ADVANCE_JSON, [_json(list(counts.items()))])
+            return _heads(cursor)
 
     def fences(self, generations: Sequence[int]) -> dict[int, int]:
-        fences: dict[int, int] = {}
         with self.connection.cursor() as cursor:
-            for start in range(0, len(generations), _ROWS_PER_STATEMENT):
-                chunk = generations[start : start + _ROWS_PER_STATEMENT]
-                marks = ", ".join(["%s"] * len(chunk))
-                cursor.execute(
-                    f"SELECT id, fence FROM {_GENERATION} WHERE status = 'running' AND id IN ({marks})",  # noqa: S608
-                    list(chunk),
-                )
-                fences.update(cursor.fetchall())
-        return fences
+            cursor.execute(_FENCES_JSON, [_json(list(generations))])
+            return dict(cursor.fetchall())
 
     def follow(self, cursors: Mapping[int, ResponseCursor]) -> None:
-        items = list(cursors.items())
         with self.connection.cursor() as cursor:
-            for start in range(0, len(items), _ROWS_PER_STATEMENT):
-                chunk = items[start : start + _ROWS_PER_STATEMENT]
-                values = ", ".join(["(%s, %s, %s)"] * len(chunk))
-                cursor.execute(
-                    f"UPDATE {_GENERATION} SET provider_response_id = v.column2, provider_cursor = v.column3"  # noqa: S608
-                    f" FROM (VALUES {values}) AS v WHERE id = v.column1",
-                    [value for pk, at in chunk for value in (pk, *at)],
-                )
+            cursor.executemany(_FOLLOW_ROW, [(*at, pk) for pk, at in cursors.items()])
 
     def insert(self, rows: Mapping[int, Sequence[Row]], now: datetime) -> None:
         created_at = self.connection.ops.adapt_datetimefield_value(now)
-        values = [
-            (conversation, row.seq, row.generation, row.type, row.data.decode(), created_at)
-            for conversation, batch in rows.items()
-            for row in batch
-        ]
         with self.connection.cursor() as cursor:
-            for start in range(0, len(values), _ROWS_PER_STATEMENT):
-                chunk = values[start : start + _ROWS_PER_STATEMENT]
-                marks = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(chunk))
-                cursor.execute(
-                    f"INSERT INTO {_EVENT} ({_COLUMNS}) VALUES {marks}",  # noqa: S608
-                    [value for row in chunk for value in row],
-                )
+            cursor.executemany(
+                _INSERT_ROW,
+                [
+                    (conversation, row.seq, row.generation, row.type, row.data.decode(), created_at)
+                    for conversation, batch in rows.items()
+                    for row in batch
+                ],
+            )
 
 
 class PostgreSQL(FlushSQL):
@@ -255,6 +241,10 @@ def _driver(connection: BaseDatabaseWrapper) -> Any:
     return connection.Database  # type: ignore[attr-defined]
 
 
+def _json(value: list[Any]) -> str:
+    return orjson.dumps(value).decode()
+
+
 def _heads(cursor: CursorWrapper) -> Heads:
     return {pk: (head, epoch) for pk, head, epoch in cursor.fetchall()}
 
@@ -264,6 +254,6 @@ def flush_sql(alias: str) -> FlushSQL:
     connection = connections[alias]
     if connection.vendor == "postgresql" and hasattr(_driver(connection), "Cursor"):  # psycopg 3
         return PostgreSQL(connection)
-    if connection.vendor == "sqlite" and sqlite_version_info >= (3, 35):
+    if connection.vendor == "sqlite" and sqlite_version_info >= (3, 38):
         return SQLiteSQL(connection)
     return PortableSQL(connection)
