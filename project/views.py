@@ -59,6 +59,7 @@ def offered_models() -> list[dict[str, Any]]:
 
 def home(request: HttpRequest) -> HttpResponse:
     """What this site is, which model answers, and where to go."""
+    expect_prompt(request)  # Most who come here go on to the chat.
     default = next((model for model in offered_models() if model["default"]), None)
     return render(request, "home.html", {"model": default, "demo": demo_sign_in_allowed()})
 
