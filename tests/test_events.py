@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -92,3 +93,13 @@ def test_halves_of_a_character_become_a_whole_one_again() -> None:
 def test_the_checksum_is_of_the_utf_8_text() -> None:
     assert text_checksum("") == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert text_checksum("\u00fc") != text_checksum("u")
+
+
+def test_an_encoded_event_takes_the_memory_of_its_bytes() -> None:
+    event = {"type": "text-delta", "message": "m" * 22, "generation": "g" * 22, "part": 0, "delta": "token"}
+    encode(event)
+    tracemalloc.start()
+    kept = [encode(event) for _ in range(200)]
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 200 * (len(kept[0]) + 100)
