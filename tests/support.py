@@ -133,7 +133,8 @@ def text_of(events: list[dict[str, Any]], generation: str | None = None) -> str:
 
 async def within(awaitable: Coroutine[Any, Any, T] | asyncio.Future[T], seconds: float = PATIENCE) -> T:
     """Await something that must come in time."""
-    return await asyncio.wait_for(awaitable, seconds)
+    async with asyncio.timeout(seconds):
+        return await awaitable
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

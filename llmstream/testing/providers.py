@@ -155,7 +155,8 @@ class ProviderContract:
     def _run(self, provider: Provider, work: Coroutine[Any, Any, T]) -> T:
         async def bounded() -> T:
             try:
-                return await asyncio.wait_for(work, self.patience)
+                async with asyncio.timeout(self.patience):
+                    return await work
             finally:
                 await provider.aclose()
 

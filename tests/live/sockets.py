@@ -105,7 +105,8 @@ async def received(
     """
     await connection.send(json.dumps({"type": "join", "room": room, "last_event_id": last_event_id}))
     while True:
-        frame = json.loads(await asyncio.wait_for(connection.recv(), silence))
+        async with asyncio.timeout(silence):  # ``wait_for`` of Python 3.11 may swallow a cancellation
+            frame = json.loads(await connection.recv())
         if frame["type"] == "event":
             yield Received(frame["id"] or "", frame["event"]["type"], frame["event"])
         elif frame["type"] == "error":
