@@ -186,6 +186,9 @@ class Upstream:
         try:
             loop.run_forever()
         finally:
+            # What has been accepted becomes a connection first: Python's server loses it once it is closed.
+            loop.remove_reader(self._listener)
+            loop.run_until_complete(asyncio.sleep(0))
             server.close()
             for connection in list(self._connections):
                 connection.transport.abort()

@@ -143,25 +143,26 @@ class Talker(Client):
         client_id, model = f"{self._name}-{number}", self.luck.choice(self._models)
         self.recorder.write("asked", client_id=client_id, model=model)
         body = {"client_id": client_id, "model": model, "busy": "queue"}
-        stopping = asyncio.create_task(self._stop(self.luck.uniform(0.0, 1.5))) if stop else None
-        while not self._over:
-            api = self.anywhere()
-            if self._generation:
-                status = await self.read(
-                    read_aiohttp, api.call(f"generations/{self._generation}/events/"), self._is_end
-                )
-                if status == 204:
-                    self._over = True
-            else:
-                # Whatever became of the last try: the client_id makes this the same prompt.
-                await self.read(read_aiohttp, api.post_call(self._conversation, prompt, **body), self._is_end)
-                if self._generation:
-                    self.recorder.write("accepted", client_id=client_id, generation=self._generation)
-            if not self._over:
-                await self.breathe()
-        if stopping:
-            await stopping
+        async with asyncio.TaskGroup() as group:
+            if stop:
+                group.create_task(self._stop(self.luck.uniform(0.0, 1.5)))
+            while not self._over:
+                await self._hear(client_id, prompt, body)
+                if not self._over:
+                    await self.breathe()
         self.recorder.write("arrived", id=self.last_id)
+
+    async def _hear(self, client_id: str, prompt: str, body: Mapping[str, str]) -> None:
+        """Make one connection that brings the answer."""
+        api = self.anywhere()
+        if self._generation:
+            status = await self.read(read_aiohttp, api.call(f"generations/{self._generation}/events/"), self._is_end)
+            self._over = self._over or status == 204
+            return
+        # Whatever became of the last try: the client_id makes this the same prompt.
+        await self.read(read_aiohttp, api.post_call(self._conversation, prompt, **body), self._is_end)
+        if self._generation:
+            self.recorder.write("accepted", client_id=client_id, generation=self._generation)
 
     def _is_end(self, event: Received) -> bool:
         self._generation = self._generation or event.data.get("generation", "")

@@ -79,6 +79,9 @@ async def test_pruning_and_erasing_beside_load(services: Services, directory: Pa
             await asyncio.gather(*talking)
             await asyncio.gather(*(room.settle() for room in busy))
             await asyncio.gather(*watching)
+        for task in erased:  # Nobody lets bob in any more.
+            task.cancel()
+        await asyncio.gather(*erased, return_exceptions=True)
         dump(site.database, directory)
         assert check(directory) == []
         left = site.database.execute("SELECT public_id FROM llmstream_conversation")

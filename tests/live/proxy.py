@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
@@ -104,6 +105,8 @@ class FaultProxy:
         self._cuts = list(cuts)
         self._open: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Also of connections that are over, but for what an end has not taken yet.
+        self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
         self._server: asyncio.Server | None = None
         self.latency = latency
         self.refuse = False
@@ -132,11 +135,18 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._server is not None
-        self._server.close()
+        server, self._server = self._server, None
+        for listener in server.sockets:
+            asyncio.get_running_loop().remove_reader(listener)
+        # What has been accepted becomes a connection first: Python's server loses it once it is closed.
+        await asyncio.sleep(0)
+        server.close()
         self.cut_all(rst=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for transport in list(self._transports):
+            transport.abort()
 
     def cut_of(self, number: int) -> Cut | None:
         """Where the connection with this number breaks."""
@@ -150,6 +160,10 @@ class FaultProxy:
         return len(pairs)
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:
+            writer.transport.abort()
+            return
+        self._transports.add(writer.transport)
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -163,6 +177,7 @@ class FaultProxy:
         except OSError:
             self._break([writer], rst=True)
             return
+        self._transports.add(upstream.transport)
         cut = self.cut_of(number)
         pair = writer, upstream
         self._open.add(pair)

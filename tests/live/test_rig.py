@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
+import socket
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -163,3 +166,19 @@ def test_the_checker_finds(fault: str) -> None:
             events[0] = Received(events[0].id, "text-delta", {**events[0].data, "delta": "9 "})
     with pytest.raises(AssertionError):
         check(history, "g", STORED)
+
+
+async def test_what_is_accepted_while_a_proxy_ends_is_closed() -> None:
+    with warnings.catch_warnings(record=True) as left_open:
+        warnings.simplefilter("always", ResourceWarning)
+        async with serving(b"", 1) as port:
+            for turns in range(4):
+                with socket.socket() as client:
+                    client.setblocking(False)
+                    async with FaultProxy(port) as proxy:
+                        with suppress(BlockingIOError):
+                            client.connect(("127.0.0.1", proxy.port))
+                        for _ in range(turns):
+                            await asyncio.sleep(0)
+        gc.collect()
+    assert not left_open
