@@ -198,6 +198,7 @@ async def main():
     async for part in provider.stream(request):
         if isinstance(part, str):
             print(provider._engine._process.pid, flush=True)
+            sys.stdin.readline()
             {during}
 asyncio.run(main())
 {after}
@@ -225,9 +226,14 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 )
 def test_the_engine_ends_with_its_process_and_never_holds_it_up(during: str, after: str, status: int) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT.format(during=during, after=after)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stdout is not None
+        assert process.stdin is not None
         engine = psutil.Process(int(process.stdout.readline()))
+        # It goes on when its engine is known: an engine that has ended already can no longer be found by its number.
+        print(file=process.stdin, flush=True)
         if status == -signal.SIGINT:
             process.send_signal(signal.SIGINT)
         try:
@@ -241,7 +247,10 @@ def wait_gone(process: psutil.Process) -> bool:
     """Wait until a process is gone, or is a zombie that nobody asks for."""
     deadline = monotonic() + 5
     while monotonic() < deadline:
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+        try:
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
         psutil.wait_procs([process], timeout=0.05)
     return False
