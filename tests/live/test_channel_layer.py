@@ -14,7 +14,7 @@ from tools.services.valkey import ValkeyServer
 
 from .api import Api
 from .clients import connect, ends, follow, read_aiohttp, read_httpx
-from .conftest import QUICK, Rig
+from .conftest import CALM, Rig
 from .history import History, check
 from .servers import Database
 from .sites.provider import script
@@ -61,7 +61,7 @@ def own_valkey() -> Iterator[ValkeyServer]:
 @pytest.fixture(scope="module")
 def polling(module_rig: Rig, own_valkey: ValkeyServer) -> Pair:
     """Servers that poll, too."""
-    return pair(module_rig, own_valkey, **QUICK)
+    return pair(module_rig, own_valkey, **CALM)
 
 
 async def test_news_comes_without_polling(rig: Rig, valkey_server: ValkeyServer) -> None:

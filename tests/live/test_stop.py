@@ -14,7 +14,7 @@ from tests.upstream import Upstream
 
 from .api import Api, Sent, find, generation_of
 from .clients import Call, connect, follow, read_aiohttp
-from .conftest import QUICK, Rig
+from .conftest import CALM, Rig
 from .events import text_of
 from .history import History, check, check_terminal
 from .servers import Database
@@ -54,7 +54,7 @@ def scene(module_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Scene]:
             "headless": entry(upstream.url, "silent?head=0"),
         }
         database = module_rig.database(request.param)
-        settings = {**QUICK, "MODELS": models, "DEFAULT_MODEL": "endless"}
+        settings = {**CALM, "MODELS": models, "DEFAULT_MODEL": "endless"}
         servers = [module_rig.launch("uvicorn", database, llmstream=settings) for _ in range(2)]
         alice, there = (Api(server.wait_ready().url, database.accounts["alice"]) for server in servers)
         yield Scene(upstream, alice, there, database)

@@ -12,7 +12,7 @@ import pytest
 
 from .api import Api, find, generation_of
 from .clients import connect, ends, follow, poll, post_and_follow, read_aiohttp, read_httpx
-from .conftest import QUICK, Rig
+from .conftest import CALM, Rig
 from .events import text_of
 from .history import History, Received, check, check_ids
 from .servers import Database
@@ -34,7 +34,7 @@ class Pair:
 def pair(module_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Two uvicorn processes."""
     database = module_rig.database(request.param)
-    servers = [module_rig.launch("uvicorn", database, llmstream=QUICK) for _ in range(2)]
+    servers = [module_rig.launch("uvicorn", database, llmstream=CALM) for _ in range(2)]
     here, there = (Api(server.wait_ready().url, database.accounts["alice"]) for server in servers)
     yield Pair(here, there, database)
     for server in servers:
