@@ -86,7 +86,7 @@ async def test_a_stop_comes_without_polling(rig: Rig, valkey_server: ValkeyServe
     after = await servers.here.send(script(3, 0.01), to=sent.conversation, busy="queue")
     await servers.here.shown(sent, chars=20)
     assert (await servers.there.stop(sent.generation))["status"] == "stopped"
-    state = await servers.here.settled(sent.conversation, patience=10)
+    state = await servers.here.settled(sent.conversation)
     assert [generation["status"] for generation in state["generations"]] == ["stopped", "completed"]
     assert state["generations"][1]["id"] == after.generation
 

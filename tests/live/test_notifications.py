@@ -14,6 +14,7 @@ from tools.services.postgres import PostgresServer
 from tools.services.valkey import ValkeyServer
 
 from .api import Api
+from .clients import PATIENCE
 from .conftest import CALM, Rig
 from .servers import prepare
 from .sites.provider import script
@@ -39,7 +40,7 @@ async def test_notifications_cross_processes_and_survive_a_reconnect(
     alice = Api(here.url, database.accounts["alice"])
     room = await alice.conversation()
     async with httpx.AsyncClient(
-        base_url=there.url, cookies=alice.account.cookies, trust_env=False, timeout=15
+        base_url=there.url, cookies=alice.account.cookies, trust_env=False, timeout=PATIENCE
     ) as client:
         seen: list[tuple[str, str]] = []
         for last in (False, True):
