@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from .clients import READERS, Call, connect, http_client, never
 from .events import EventStreamParser, Frame, check_framing
 from .history import Connection, History, Received, check, checksum
-from .proxy import Cut, FaultProxy
+from .proxy import Cut, FaultProxy, serving
 
 STREAM = b"retry: 100\n\n" + b"".join(
     b'event: text-delta\ndata: {"type":"text-delta","n":%d,"delta":"\xc3\xb6"}\nid: c.1.%012d\n\n' % (n, n)
@@ -29,7 +29,7 @@ STREAM = b"retry: 100\n\n" + b"".join(
 
 
 @asynccontextmanager
-async def serving(body: bytes, chunk: int) -> AsyncIterator[int]:
+async def sending(body: bytes, chunk: int) -> AsyncIterator[int]:
     """A bare HTTP server that sends ``body`` in chunks; yields its port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,11 +41,9 @@ async def serving(body: bytes, chunk: int) -> AsyncIterator[int]:
                 writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             writer.write(b"0\r\n\r\n")
             await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving(answer) as port:
+        yield port
 
 
 async def receive(url: str, got: bytearray) -> None:
@@ -59,7 +57,7 @@ async def receive(url: str, got: bytearray) -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
 async def test_a_cut_lets_exactly_the_bytes_before_it_through(chunk: int, rst: bool) -> None:
     for size in (0, 1, 12, 50, len(STREAM) - 1):
-        async with serving(STREAM, chunk) as port, FaultProxy(port, [Cut(body=size, rst=rst)]) as proxy:
+        async with sending(STREAM, chunk) as port, FaultProxy(port, [Cut(body=size, rst=rst)]) as proxy:
             got = bytearray()
             with pytest.raises(httpx.TransportError):
                 await receive(proxy.url, got)
@@ -70,7 +68,7 @@ async def test_a_cut_lets_exactly_the_bytes_before_it_through(chunk: int, rst: b
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("count", range(5))
 async def test_a_cut_lets_exactly_the_events_before_it_through(reader: str, count: int) -> None:
-    async with serving(STREAM, 11) as port, FaultProxy(port, [Cut(events=count)]) as proxy:
+    async with sending(STREAM, 11) as port, FaultProxy(port, [Cut(events=count)]) as proxy:
         history = History()
         connection = await connect(READERS[reader], Call(proxy.url), history, until=never)
         assert connection.ended.startswith("cut")
@@ -81,7 +79,7 @@ async def test_a_cut_lets_exactly_the_events_before_it_through(reader: str, coun
 
 
 async def test_a_proxy_cuts_what_is_open_and_refuses() -> None:
-    async with serving(b"", 1) as port, FaultProxy(port) as proxy:
+    async with sending(b"", 1) as port, FaultProxy(port) as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         await proxy.opened.wait()
         assert proxy.cut_all(rst=True) == 1
@@ -177,7 +175,7 @@ def test_the_checker_finds(fault: str) -> None:
 async def test_what_is_accepted_while_a_proxy_ends_is_closed() -> None:
     with warnings.catch_warnings(record=True) as left_open:
         warnings.simplefilter("always", ResourceWarning)
-        async with serving(b"", 1) as port:
+        async with sending(b"", 1) as port:
             for turns in range(4):
                 with socket.socket() as client:
                     client.setblocking(False)
