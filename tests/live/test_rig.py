@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import json
+import random
 import socket
 import warnings
 from collections.abc import AsyncIterator
@@ -16,6 +17,8 @@ import pytest
 import sseclient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tools.services.ports import free_port
 
 from .clients import READERS, Call, connect, http_client, never
 from .events import EventStreamParser, Frame, check_framing
@@ -186,3 +189,13 @@ async def test_what_is_accepted_while_a_proxy_ends_is_closed() -> None:
                             await asyncio.sleep(0)
         gc.collect()
     assert not left_open
+
+
+def test_a_port_is_given_out_once_and_a_server_may_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, draw = free_port(), random.randint
+    drawn = iter([port])
+    monkeypatch.setattr(random, "randint", lambda *limits: next(drawn, 0) or draw(*limits))
+    assert free_port() != port
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", port))
