@@ -59,10 +59,10 @@ class Room:
         return f"canary-{self.name}-{self.user}"
 
     async def talk(self, until: float) -> None:
-        """Ask question after question until the loop's time ``until``."""
+        """Ask question after question until the loop's time ``until``, one at least."""
         luck, loop = self._site.plan.luck(f"{self.name} talk"), asyncio.get_running_loop()
         number = 0
-        while number < self._site.plan.prompts if self._site.plan.prompts else loop.time() < until:
+        while not number or (number < self._site.plan.prompts if self._site.plan.prompts else loop.time() < until):
             number += 1
             order = json.loads(script(luck.choice([5, 60, 200]), luck.choice([0.0, 0.01, 0.03])))
             prompt = json.dumps({**order, "canary": self.canary})

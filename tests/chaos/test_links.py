@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.live.proxy import Cut
+from tests.live.proxy import Cut, serving
 
 from .links import Link
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 @asynccontextmanager
@@ -21,17 +21,13 @@ async def echoing() -> AsyncIterator[int]:
     """A server that sends back what it gets; yields its port."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with suppress(ConnectionError):
             while data := await reader.read(65_536):
                 writer.write(data)
                 await writer.drain()
-        except ConnectionError:
-            pass
-        writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving(echo) as port:
+        yield port
 
 
 @asynccontextmanager

@@ -40,8 +40,8 @@ async def rooms(site: Site, directory: Path, *numbers: int) -> list[Room]:
 
 async def answered(rooms: Iterable[Room]) -> None:
     """Have one question asked in each room, and wait for the answers."""
-    soon = asyncio.get_running_loop().time() + 0.01
-    await asyncio.gather(*(room.talk(soon) for room in rooms))
+    now = asyncio.get_running_loop().time()
+    await asyncio.gather(*(room.talk(now) for room in rooms))
     await asyncio.gather(*(room.settle() for room in rooms))
 
 

@@ -167,6 +167,13 @@ async def connect(reader: Reader, call: Call, history: History, *, until: Callab
     return connection
 
 
+async def wait_until(condition: Callable[[], object], *, patience: float = PATIENCE) -> None:
+    """Wait until a condition holds, such as that a client has seen something; raises TimeoutError."""
+    async with asyncio.timeout(patience):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
 def never(event: Received) -> bool:
     """Read to the end of the stream."""
     return False

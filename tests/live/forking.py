@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -53,7 +54,8 @@ class Forked:
     def send_signal(self, how: signal.Signals) -> None:
         """Signal it, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, how)
+            with suppress(ProcessLookupError):  # it has ended since
+                os.kill(self.pid, how)
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Return how it has ended, or None when it still runs after ``timeout`` seconds."""

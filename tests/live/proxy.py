@@ -5,14 +5,51 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from weakref import WeakSet
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+async def close_listener(server: asyncio.Server) -> None:
+    """Accept nothing more; what has been accepted becomes a connection first: Python's server loses it otherwise."""
+    for listener in server.sockets:
+        asyncio.get_running_loop().remove_reader(listener)
+    await asyncio.sleep(0)
+    server.close()
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> AsyncIterator[int]:
+    """Answer loopback connections while the block lasts; yields the port. At its end all of them are closed."""
+    tasks: set[asyncio.Task[None]] = set()
+    transports: WeakSet[asyncio.WriteTransport] = WeakSet()
+    closed = False
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if closed:
+            writer.transport.abort()
+            return
+        transports.add(writer.transport)
+        task = asyncio.get_running_loop().create_task(answer(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(lambda _: writer.close())
+
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        closed = True
+        await close_listener(server)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for transport in list(transports):
+            transport.abort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +173,7 @@ class FaultProxy:
     ) -> None:
         assert self._server is not None
         server, self._server = self._server, None
-        for listener in server.sockets:
-            asyncio.get_running_loop().remove_reader(listener)
-        # What has been accepted becomes a connection first: Python's server loses it once it is closed.
-        await asyncio.sleep(0)
-        server.close()
+        await close_listener(server)
         self.cut_all(rst=True)
         for task in self._tasks:
             task.cancel()

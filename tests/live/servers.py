@@ -23,7 +23,7 @@ from tools.services.postgres import PostgresServer
 from .forking import Forked, run
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-START_TIMEOUT: Final = 40.0
+START_TIMEOUT: Final = 80.0
 STOP_TIMEOUT: Final = 15.0
 USERS: Final = ("alice", "bob")
 _UVICORN: Final = (

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from .api import Api, error_code, find, prompt
-from .clients import follow, read_aiohttp
+from .clients import PATIENCE, follow, read_aiohttp, wait_until
 from .conftest import Rig
 from .events import text_of
 from .history import check
@@ -95,9 +95,9 @@ async def test_a_deleted_conversation_ends_its_streams(carol: Api) -> None:
             seen.append(event.type)
 
     reading = asyncio.create_task(read())
-    await carol.shown(sent)
+    await wait_until(lambda: seen)
     assert (await carol.request("DELETE", f"conversations/{sent.conversation}/")).status_code == 204
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await reading
     assert seen[-1] in {"error", "message-end"}
     for path in (f"conversations/{sent.conversation}/events/", f"generations/{sent.generation}/events/"):
@@ -132,7 +132,7 @@ async def test_a_locked_database_delays_but_loses_nothing(rig: Rig, settings: st
         posting = asyncio.create_task(alice.request("POST", path, json=prompt(script(4, 0), client_id="once")))
         # Readers are not in the way of a writer.
         assert (await alice.state(sent.conversation))["messages"]
-        await asyncio.wait([posting], timeout=2.5)
+        await asyncio.wait([posting], timeout=PATIENCE if settings == "impatient" else 2.5)
         assert posting.done() == (settings == "impatient")
     response = await posting
     if settings == "impatient":

@@ -14,7 +14,7 @@ from tools.services.valkey import ValkeyServer
 
 from .api import Api
 from .clients import connect, ends, follow, read_aiohttp, read_httpx
-from .conftest import QUICK, Rig
+from .conftest import CALM, Rig
 from .history import History, check
 from .servers import Database
 from .sites.provider import script
@@ -61,7 +61,7 @@ def own_valkey() -> Iterator[ValkeyServer]:
 @pytest.fixture(scope="module")
 def polling(module_rig: Rig, own_valkey: ValkeyServer) -> Pair:
     """Servers that poll, too."""
-    return pair(module_rig, own_valkey, **QUICK)
+    return pair(module_rig, own_valkey, **CALM)
 
 
 async def test_news_comes_without_polling(rig: Rig, valkey_server: ValkeyServer) -> None:
@@ -86,7 +86,7 @@ async def test_a_stop_comes_without_polling(rig: Rig, valkey_server: ValkeyServe
     after = await servers.here.send(script(3, 0.01), to=sent.conversation, busy="queue")
     await servers.here.shown(sent, chars=20)
     assert (await servers.there.stop(sent.generation))["status"] == "stopped"
-    state = await servers.here.settled(sent.conversation, patience=10)
+    state = await servers.here.settled(sent.conversation)
     assert [generation["status"] for generation in state["generations"]] == ["stopped", "completed"]
     assert state["generations"][1]["id"] == after.generation
 

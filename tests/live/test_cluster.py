@@ -192,16 +192,17 @@ async def test_an_answer_outlives_every_web_process(cluster: ClusterProcess, ups
 
 
 class ShortLived(Server):
-    """Ends soon, whoever starts it."""
+    """Ends as soon as somebody has found that it lives."""
 
     name = "mayfly"
 
     def command(self) -> list[str | Path]:
-        """Live for a tenth of a second."""
-        return ["/bin/sh", "-c", "sleep 0.1; echo tired; exit 3"]
+        """Wait to be found."""
+        return ["/bin/sh", "-c", 'until rm "$0"; do sleep 0.05; done 2>&-; echo tired; exit 3', self._home / "found"]
 
     def answers(self) -> bool:
         """As long as it lives."""
+        (self._home / "found").touch()
         return True
 
 

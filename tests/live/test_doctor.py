@@ -16,9 +16,11 @@ from .conftest import Rig
 from .faulty_proxies import FAULTS, FaultyProxies
 from .servers import PLAIN, ROOT, Database
 
-#: Seconds; the idle cut comes before the first heartbeat.
-HEARTBEAT = 6.0
-IDLE = HEARTBEAT + 2.5
+#: Seconds; the idle cut comes long before the first heartbeat, and the end of the silence long before the second.
+HEARTBEAT = 10.0
+IDLE = HEARTBEAT + 5.0
+#: What the doctor is told of the site, which is quicker: a busy machine may be seconds behind.
+TOLD = {"HEARTBEAT": HEARTBEAT, "POLL_INTERVAL": 5.0, "LEASE": 15.0}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def doctor(database: Database, visits: Mapping[str, str]) -> Mapping[str, Report
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "tests.live.sites.base",
         "LLMSTREAM_TEST_DB": database.url,
-        "LLMSTREAM_LIVE": json.dumps({"HEARTBEAT": HEARTBEAT}),
+        "LLMSTREAM_LIVE": json.dumps(TOLD),
     }
     command = [sys.executable, "-m", "tests.live.doctors", *visits.values()]
     done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -115,7 +117,9 @@ def test_each_planted_fault_is_found_and_no_other(
 
 def test_a_cut_is_told_with_its_time(reports: Mapping[str, Report]) -> None:
     for what in ("idle stream", "idle WebSocket"):
-        assert re.match(r"Cut after (4\.\d|5\.\d) s", reports["idle cut"].seen(what))
+        told = re.match(r"Cut after (\d+\.\d) s", reports["idle cut"].seen(what))
+        assert told
+        assert 4.0 <= float(told[1]) < HEARTBEAT
 
 
 def test_a_server_that_cannot_stream_is_told_by_its_answer(reports: Mapping[str, Report]) -> None:

@@ -6,12 +6,12 @@ import asyncio
 from collections import Counter
 
 from .api import Api
-from .conftest import QUICK, Rig
+from .conftest import CALM, Rig
 from .sites.provider import script
 
 MOST = 5
 PROMPTS = 20
-LIMITS = {**QUICK, "LIMITS": {"USER": {"GENERATIONS": MOST}}}
+LIMITS = {**CALM, "LIMITS": {"USER": {"GENERATIONS": MOST}}}
 ENDLESS = script(5_000, 0.05)
 
 

@@ -14,7 +14,8 @@ from tools.services.postgres import PostgresServer
 from tools.services.valkey import ValkeyServer
 
 from .api import Api
-from .conftest import QUICK, Rig
+from .clients import PATIENCE
+from .conftest import CALM, Rig
 from .servers import prepare
 from .sites.provider import script
 
@@ -33,13 +34,13 @@ async def test_notifications_cross_processes_and_survive_a_reconnect(
             connection.execute("CREATE DATABASE notifying")
         url = server.dsn("notifying")
     database = prepare(url, settings="tests.settings")
-    broker = {**QUICK, "BROKER": "llmstream.brokers.channels.ChannelsBroker"}
+    broker = {**CALM, "BROKER": "llmstream.brokers.channels.ChannelsBroker"}
     servers = [rig.launch(program, database, settings=SETTINGS, env=env, llmstream=broker) for _ in range(2)]
     here, there = (server.wait_ready() for server in servers)
     alice = Api(here.url, database.accounts["alice"])
     room = await alice.conversation()
     async with httpx.AsyncClient(
-        base_url=there.url, cookies=alice.account.cookies, trust_env=False, timeout=15
+        base_url=there.url, cookies=alice.account.cookies, trust_env=False, timeout=PATIENCE
     ) as client:
         seen: list[tuple[str, str]] = []
         for last in (False, True):

@@ -26,9 +26,10 @@ POOL_TIMEOUT = 20
 
 
 def connections(database: Database) -> int:
-    """Server connections to the database, other than our own."""
+    """Clients' connections to the database, other than our own."""
     ((count,),) = database.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = ? AND pid <> pg_backend_pid()",
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = ? AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
         database.url.rpartition("/")[2],
     )
     return int(count)
@@ -68,7 +69,7 @@ class Viewers:
                 for history in viewers:
                     group.create_task(self._view(conversation, history))
             await self.all_open.wait()
-            prompts = [await self.api.send(script(TOKENS, 0.3), to=conversation) for conversation in conversations]
+            prompts = [await self.api.send(script(TOKENS, 0.6), to=conversation) for conversation in conversations]
             self.all_asked.set()
         for sent in prompts:
             stored = find(await self.api.state(sent.conversation), sent.message)

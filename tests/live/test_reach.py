@@ -15,7 +15,7 @@ from tools.services.valkey import ValkeyServer
 
 from .api import Api, Sent
 from .clients import follow, read_httpx
-from .conftest import QUICK, Rig
+from .conftest import CALM, Rig
 
 RUNS = 10
 #: The promise is 250 ms at the median on an idle machine.
@@ -32,7 +32,7 @@ def model(tool: str, calls: int) -> dict[str, Any]:
 
 
 SITE = {
-    **QUICK,
+    **CALM,
     "BROKER": "llmstream.brokers.channels.ChannelsBroker",
     "RUNNER": "llmstream.runners.worker.WorkerRunner",
     "MODELS": {"asking": model("stamp", 1), "working": model("tick", 300)},

@@ -28,7 +28,8 @@ from .test_crash import ENDS_WITHIN, LEASE, seen
 from .upstream_models import API_KEY, tokens
 
 ROUNDS: Final = int(os.environ.get("LLMSTREAM_KILLS", "2"))
-TOKENS: Final = 60
+#: So many that an answer goes on for seconds after the latest kill.
+TOKENS: Final = 200
 #: Answers at once in a round of kills at random moments.
 CROWD: Final = 8
 

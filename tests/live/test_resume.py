@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from .api import Api, Sent, error_code, generation_of
-from .clients import Call, connect, ends, follow, http_client, never, poll, read_aiohttp
+from .clients import PATIENCE, Call, connect, ends, follow, http_client, never, poll, read_aiohttp, wait_until
 from .events import EventStreamParser
 from .history import Connection, History, Received, check, check_ids, position
 from .servers import LiveServer
@@ -52,14 +52,20 @@ async def silent(call: Call, seconds: float = 0.4) -> Connection:
 
 
 async def test_nothing_gets_a_snapshot_then_live_events(server: LiveServer, alice: Api) -> None:
-    sent = await alice.send(script(TOKENS, 0.03))
-    calls = (generation_events(alice, sent), conversation_events(alice, sent))
-    for history in await asyncio.gather(*(follow(read_aiohttp, call, until=ends(sent.generation)) for call in calls)):
+    sent = await alice.send(script(2_000, 0.03))
+    calls, histories = (generation_events(alice, sent), conversation_events(alice, sent)), (History(), History())
+    reading = [
+        asyncio.create_task(follow(read_aiohttp, call, history=history, until=ends(sent.generation)))
+        for call, history in zip(calls, histories, strict=True)
+    ]
+    await wait_until(lambda: all("text-delta" in history.types for history in histories))
+    await alice.stop(sent.generation)
+    for history in await asyncio.gather(*reading):
         assert history.types[0] == "snapshot"
         assert history.types[-1] == "message-end"
         snapshot = next(history.events)
         assert snapshot.id == snapshot.data["last_event_id"]
-        check(history, sent.generation, await alice.stored(sent.conversation, sent.message))
+        check(history, sent.generation, await alice.stored(sent.conversation, sent.message), status="stopped")
 
 
 async def test_behind_gets_exactly_what_follows(server: LiveServer, alice: Api) -> None:
@@ -85,7 +91,7 @@ async def test_the_head_gets_only_what_is_new(server: LiveServer, alice: Api) ->
     history = History()
     task = asyncio.create_task(connect(read_aiohttp, call, history, until=lambda e: e.type == "message-end"))
     second = await alice.send(script(3, 0), to=sent.conversation)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await task
     assert {event.data.get("generation") for event in history.events} == {second.generation}
     check_ids(history)
@@ -266,11 +272,16 @@ async def test_long_poll_at_the_head_waits_and_comes_back_empty(server: LiveServ
 
 async def test_state_and_streams_agree_while_it_runs(server: LiveServer, alice: Api) -> None:
     """REST first, then the stream from REST's position: nothing is missing in between."""
-    sent = await alice.send(script(TOKENS, 0.03))
+    sent = await alice.send(script(2_000, 0.03))
     state = await alice.shown(sent)
     assert generation_of(state, sent.generation)["status"] == "running"
     shown = state["messages"][1]["parts"][0]["text"]
-    history = await follow(read_aiohttp, generation_events(alice, sent), last_event_id=state["last_event_id"])
+    history = History()
+    call = generation_events(alice, sent)
+    reading = asyncio.create_task(follow(read_aiohttp, call, last_event_id=state["last_event_id"], history=history))
+    await wait_until(lambda: history.text(sent.message))
+    await alice.stop(sent.generation)
+    await reading
     stored = await alice.stored(sent.conversation, sent.message)
     assert shown + history.text(sent.message) == stored["parts"][0]["text"]
     check_ids(history)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import json
+import random
 import socket
 import warnings
 from collections.abc import AsyncIterator
@@ -14,13 +15,15 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 import sseclient
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from tools.services.ports import free_port
 
 from .clients import READERS, Call, connect, http_client, never
 from .events import EventStreamParser, Frame, check_framing
 from .history import Connection, History, Received, check, checksum
-from .proxy import Cut, FaultProxy
+from .proxy import Cut, FaultProxy, serving
 
 STREAM = b"retry: 100\n\n" + b"".join(
     b'event: text-delta\ndata: {"type":"text-delta","n":%d,"delta":"\xc3\xb6"}\nid: c.1.%012d\n\n' % (n, n)
@@ -29,7 +32,7 @@ STREAM = b"retry: 100\n\n" + b"".join(
 
 
 @asynccontextmanager
-async def serving(body: bytes, chunk: int) -> AsyncIterator[int]:
+async def sending(body: bytes, chunk: int) -> AsyncIterator[int]:
     """A bare HTTP server that sends ``body`` in chunks; yields its port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,11 +44,9 @@ async def serving(body: bytes, chunk: int) -> AsyncIterator[int]:
                 writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             writer.write(b"0\r\n\r\n")
             await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving(answer) as port:
+        yield port
 
 
 async def receive(url: str, got: bytearray) -> None:
@@ -59,7 +60,7 @@ async def receive(url: str, got: bytearray) -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
 async def test_a_cut_lets_exactly_the_bytes_before_it_through(chunk: int, rst: bool) -> None:
     for size in (0, 1, 12, 50, len(STREAM) - 1):
-        async with serving(STREAM, chunk) as port, FaultProxy(port, [Cut(body=size, rst=rst)]) as proxy:
+        async with sending(STREAM, chunk) as port, FaultProxy(port, [Cut(body=size, rst=rst)]) as proxy:
             got = bytearray()
             with pytest.raises(httpx.TransportError):
                 await receive(proxy.url, got)
@@ -70,7 +71,7 @@ async def test_a_cut_lets_exactly_the_bytes_before_it_through(chunk: int, rst: b
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("count", range(5))
 async def test_a_cut_lets_exactly_the_events_before_it_through(reader: str, count: int) -> None:
-    async with serving(STREAM, 11) as port, FaultProxy(port, [Cut(events=count)]) as proxy:
+    async with sending(STREAM, 11) as port, FaultProxy(port, [Cut(events=count)]) as proxy:
         history = History()
         connection = await connect(READERS[reader], Call(proxy.url), history, until=never)
         assert connection.ended.startswith("cut")
@@ -81,7 +82,7 @@ async def test_a_cut_lets_exactly_the_events_before_it_through(reader: str, coun
 
 
 async def test_a_proxy_cuts_what_is_open_and_refuses() -> None:
-    async with serving(b"", 1) as port, FaultProxy(port) as proxy:
+    async with sending(b"", 1) as port, FaultProxy(port) as proxy:
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         await proxy.opened.wait()
         assert proxy.cut_all(rst=True) == 1
@@ -94,6 +95,11 @@ async def test_a_proxy_cuts_what_is_open_and_refuses() -> None:
                 await client.get(proxy.url)
 
 
+#: A busy machine may take its time over an example.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@unhurried
 @given(
     st.lists(st.sampled_from([*"\r\n:ab \0", "id", "data", "event", "retry", ": ", "7", "ö", "🙂", "\ufeff"])),
     st.data(),
@@ -107,6 +113,7 @@ def test_the_reference_parser_does_not_depend_on_how_bytes_arrive(words: list[st
     assert [frame for piece in pieces for frame in piece] == whole
 
 
+@unhurried
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b"]), st.text(st.characters(exclude_categories=["Cs"])), st.integers(1)))
 )
@@ -171,7 +178,7 @@ def test_the_checker_finds(fault: str) -> None:
 async def test_what_is_accepted_while_a_proxy_ends_is_closed() -> None:
     with warnings.catch_warnings(record=True) as left_open:
         warnings.simplefilter("always", ResourceWarning)
-        async with serving(b"", 1) as port:
+        async with sending(b"", 1) as port:
             for turns in range(4):
                 with socket.socket() as client:
                     client.setblocking(False)
@@ -182,3 +189,13 @@ async def test_what_is_accepted_while_a_proxy_ends_is_closed() -> None:
                             await asyncio.sleep(0)
         gc.collect()
     assert not left_open
+
+
+def test_a_port_is_given_out_once_and_a_server_may_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    port, draw = free_port(), random.randint
+    drawn = iter([port])
+    monkeypatch.setattr(random, "randint", lambda *limits: next(drawn, 0) or draw(*limits))
+    assert free_port() != port
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", port))

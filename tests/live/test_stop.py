@@ -14,7 +14,7 @@ from tests.upstream import Upstream
 
 from .api import Api, Sent, find, generation_of
 from .clients import Call, connect, follow, read_aiohttp
-from .conftest import QUICK, Rig
+from .conftest import CALM, Rig
 from .events import text_of
 from .history import History, check, check_terminal
 from .servers import Database
@@ -48,11 +48,13 @@ def scene(module_rig: Rig, request: pytest.FixtureRequest) -> Iterator[Scene]:
         models = {
             "endless": entry(upstream.url, "answer?tokens=1000&rate=100"),
             "short": entry(upstream.url, "answer?tokens=60&rate=60"),
+            # What is still said when the client has left, however late that is noticed.
+            "slow": entry(upstream.url, "answer?tokens=60&rate=12"),
             "mute": entry(upstream.url, "silent?after=0"),
             "headless": entry(upstream.url, "silent?head=0"),
         }
         database = module_rig.database(request.param)
-        settings = {**QUICK, "MODELS": models, "DEFAULT_MODEL": "endless"}
+        settings = {**CALM, "MODELS": models, "DEFAULT_MODEL": "endless"}
         servers = [module_rig.launch("uvicorn", database, llmstream=settings) for _ in range(2)]
         alice, there = (Api(server.wait_ready().url, database.accounts["alice"]) for server in servers)
         yield Scene(upstream, alice, there, database)
@@ -75,7 +77,7 @@ async def test_the_upstream_is_closed_at_once(scene: Scene) -> None:
         stopped = await scene.alice.stop(sent.generation)
         answers.append(monotonic() - asked)
         assert stopped["status"] == "stopped"
-        gone = await asyncio.to_thread(scene.upstream.wait_disconnect, exchange, 10)
+        gone = await asyncio.to_thread(scene.upstream.wait_disconnect, exchange)
         latencies.append(gone - asked)
     print(
         f"stop: upstream closed after {statistics.median(latencies) * 1000:.0f} ms at the median,"
@@ -90,7 +92,7 @@ async def test_partial_text_and_usage_are_kept_and_nothing_follows(scene: Scene)
     exchange = scene.upstream.exchanges[-1]
     await scene.alice.stop(sent.generation)
     history = await reading
-    await asyncio.to_thread(scene.upstream.wait_disconnect, exchange, 10)
+    await asyncio.to_thread(scene.upstream.wait_disconnect, exchange)
     state = await scene.alice.state(sent.conversation)
     stored = find(state, sent.message)
     check(history, sent.generation, stored, status="stopped")
@@ -120,7 +122,7 @@ async def test_a_stop_before_the_first_token(scene: Scene, model: str) -> None:
     sent = await scene.alice.send("go", model=model)
     exchange = await asyncio.to_thread(scene.upstream.wait, before + 1)
     await scene.alice.stop(sent.generation)
-    await asyncio.to_thread(scene.upstream.wait_disconnect, exchange, 10)
+    await asyncio.to_thread(scene.upstream.wait_disconnect, exchange)
     history = await follow(read_aiohttp, events_of(scene.alice, sent), last_event_id=sent.last_event_id)
     stored = await scene.alice.stored(sent.conversation, sent.message)
     check(history, sent.generation, stored, status="stopped")
@@ -131,7 +133,7 @@ async def test_a_stop_at_the_other_server_closes_the_upstream(scene: Scene) -> N
     sent = await scene.start()
     exchange = scene.upstream.exchanges[-1]
     assert (await scene.there.stop(sent.generation))["status"] == "stopped"
-    gone = await asyncio.to_thread(scene.upstream.wait_disconnect, exchange, 10)
+    gone = await asyncio.to_thread(scene.upstream.wait_disconnect, exchange)
     assert gone
     head = (await scene.alice.state(sent.conversation))["last_event_id"]
     history = await follow(read_aiohttp, events_of(scene.alice, sent), last_event_id=sent.last_event_id)
@@ -154,7 +156,7 @@ async def test_twenty_stops_at_once_and_a_natural_end_make_one_end(scene: Scene)
 async def test_a_client_that_leaves_does_not_stop_the_answer(scene: Scene, reset: bool) -> None:
     conversation = await scene.alice.conversation()
     history = History()
-    post = scene.alice.post_call(conversation, "go", model="short")
+    post = scene.alice.post_call(conversation, "go", model="slow")
     await connect(read_aiohttp, post, history, until=lambda event: event.type == "text-delta")
     exchange = scene.upstream.exchanges[-1]
     assert exchange.finished is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from .api import Api, find
 from .clients import follow, read_aiohttp
-from .conftest import QUICK, Rig
+from .conftest import CALM, QUICK, Rig
 from .events import text_of
 from .history import check
 from .servers import Database, LiveServer, prepare
@@ -27,9 +28,9 @@ class Scene:
     alice: Api
     database: Database
 
-    def worker(self) -> LiveServer:
+    def worker(self, settings: Mapping[str, float] = QUICK) -> LiveServer:
         """Start a process that runs tasks."""
-        return self.rig.launch("task-worker", self.database, settings=SITE, llmstream=QUICK)
+        return self.rig.launch("task-worker", self.database, settings=SITE, llmstream=settings)
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def scene(rig: Rig, tmp_path: Path) -> Scene:
 
 
 async def test_prompts_are_tasks_and_have_their_turns_in_order(scene: Scene) -> None:
-    worker = scene.worker()
+    worker = scene.worker(CALM)
     first = await scene.alice.send(script(40, 0.02))
     call = scene.alice.call(f"generations/{first.generation}/events/")
     rest = [await scene.alice.send(script(count, 0.01), to=first.conversation, busy="queue") for count in (5, 6)]

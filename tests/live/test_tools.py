@@ -11,7 +11,7 @@ import pytest
 
 from .api import Api, Sent, error_code
 from .clients import ends, follow, poll, read_aiohttp, read_httpx
-from .conftest import QUICK, Rig
+from .conftest import CALM, QUICK, Rig
 from .history import Received, check
 from .servers import Database, LiveServer
 
@@ -22,7 +22,7 @@ def agent(*script: Any) -> dict[str, Any]:
     """Return settings with one model that has every tool and plays a script."""
     tools = [f"{HERE}.{name}" for name in ("wipe", "search", "broken", "endless")]
     provider = "llmstream.providers.scripted.ScriptedProvider"
-    return {**QUICK, "MODELS": {"paced": {"PROVIDER": provider, "TOOLS": tools, "OPTIONS": {"script": list(script)}}}}
+    return {**CALM, "MODELS": {"paced": {"PROVIDER": provider, "TOOLS": tools, "OPTIONS": {"script": list(script)}}}}
 
 
 def wants(tool: str, **given: Any) -> dict[str, Any]:
@@ -156,7 +156,8 @@ async def test_contrary_decisions_at_two_servers_have_one_winner(rig: Rig, runs:
 
 
 async def test_a_tool_that_ran_when_its_process_died_is_not_run_again(rig: Rig, runs: Path) -> None:
-    server = launch(rig, runs, agent("Now. ", wants("endless"), {"next": True}, "Failed: ", {"result": 0}))
+    script = ("Now. ", wants("endless"), {"next": True}, "Failed: ", {"result": 0})
+    server = launch(rig, runs, {**agent(*script), **QUICK})
     alice = Api(server.url, server.database.accounts["alice"])
     sent = await alice.send("Go")
     async with asyncio.timeout(20):

@@ -16,7 +16,7 @@ from tools.services.valkey import ValkeyServer
 
 from .api import Api, find, generation_of
 from .clients import ends, follow, post_and_follow, read_aiohttp, read_httpx
-from .conftest import QUICK, Rig
+from .conftest import CALM, QUICK, Rig
 from .events import text_of
 from .history import check
 from .servers import Database, LiveServer
@@ -87,7 +87,7 @@ def manned(module_rig: Rig, upstream: Upstream, valkey_server: ValkeyServer) -> 
     """Two web processes and two workers on PostgreSQL."""
     found = cluster(module_rig, upstream, valkey_server, "postgres")
     for _ in range(2):
-        found.worker()
+        found.worker(**CALM)
     return found
 
 
@@ -135,7 +135,7 @@ async def test_a_stop_elsewhere_closes_the_worker_s_upstream(manned: Cluster) ->
         exchange = await asyncio.to_thread(manned.upstream.wait, known + 1)
         asked = monotonic()
         assert (await manned.there.stop(sent.generation))["status"] == "stopped"
-        latencies.append(await asyncio.to_thread(manned.upstream.wait_disconnect, exchange, 10) - asked)
+        latencies.append(await asyncio.to_thread(manned.upstream.wait_disconnect, exchange) - asked)
     median = statistics.median(latencies)
     print(
         f"stop to upstream closed, over the layer: median {median * 1000:.0f} ms, worst {max(latencies) * 1000:.0f} ms"
@@ -160,7 +160,7 @@ async def test_prompts_queue_up_and_have_their_turns_in_order(manned: Cluster) -
 
 
 async def test_workers_take_no_more_than_they_have_room_for(alone: Cluster) -> None:
-    workers = [alone.worker(MAX_GENERATIONS=2), alone.worker(MAX_GENERATIONS=1)]
+    workers = [alone.worker(**CALM, MAX_GENERATIONS=2), alone.worker(**CALM, MAX_GENERATIONS=1)]
     known = len(alone.upstream.exchanges)
     sents = [await alone.here.send("go") for _ in range(8)]
     most = 0
@@ -190,7 +190,7 @@ async def test_prompts_wait_for_a_worker_and_survive_their_web_process(alone: Cl
 async def test_hand_offs_are_repeated_when_the_layer_comes_back(rig: Rig, upstream: Upstream) -> None:
     with ValkeyServer() as valkey:
         found = cluster(rig, upstream, valkey)
-        found.worker()
+        found.worker(**CALM)
         first = await found.here.send("go", model="quick")
         await found.here.stored(first.conversation, first.message)
         valkey.kill()
