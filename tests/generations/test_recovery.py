@@ -23,6 +23,7 @@ from llmstream.providers.base import Finish, Usage
 from llmstream.signals import generation_recovered
 from tests.log.test_group import write
 from tests.support import (
+    PATIENCE,
     Upstream,
     ask,
     asked,
@@ -170,7 +171,7 @@ async def test_a_response_is_known_before_it_has_said_anything(transactional_db:
     with site(models={"default": served(service)}, **QUICK):
         async with doomed_engine() as engine:
             sent = await asked(engine)
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(PATIENCE):
                 while not (await run_db(fresh, sent)).provider_cursor:
                     await asyncio.sleep(0.005)
         service.say("late", Finish("stop"))
@@ -246,7 +247,7 @@ async def test_a_stop_cancels_a_response_that_nobody_reads(transactional_db: Non
         async with clean_engine() as engine:
             engine.wake()
             await until(lambda: service.cancelled == [RESPONSE])
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(PATIENCE):
                 while await run_db(LeftResponse.objects.exists):
                     await asyncio.sleep(0.005)
 
