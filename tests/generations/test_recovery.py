@@ -272,6 +272,8 @@ async def test_an_owner_that_was_fenced_off_leaves_the_response_to_the_next(tran
             sent = await asked(engine)
             service.say("one ")
             await stored_one(sent.conversation, "text-delta")
+            # The look around that an engine has at its start would keep the lease, or take the answer up.
+            await until(lambda: engine._looking and engine._looking.done())
             await run_db(lapse, sent.generation.pk)
             assert (await run_db(sweep)).queued == [sent.conversation.pk]
             service.say("two")
