@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from math import inf
 from typing import Any, Protocol
 
 from django.db import DatabaseError
@@ -229,16 +230,21 @@ class Turns:
             self._host.start_reserved(claim)
 
     async def _back_off(self, conversation: int) -> None:
-        tries = self._failures.get(conversation, (0, 0.0))[0] + 1
+        tries, until = self._failures.get(conversation, (0, 0.0))
+        if until == inf:
+            return  # It is being ended; once more, and the prompt behind it would be.
+        tries += 1
         wait = min(_AGAIN_MAX, get_settings().poll_interval * 2 ** min(tries - 1, 16))
         self._failures[conversation] = tries, time.monotonic() + wait
         if tries < _TRIES:
             return
+        self._failures[conversation] = tries, inf
         try:
             await run_db(fail_next, conversation)
             del self._failures[conversation]
         except Exception:
             logger.exception("The next prompt of conversation %s cannot be ended either", conversation)
+            self._failures[conversation] = tries, time.monotonic() + wait
 
     async def _take_up(self, conversations: Sequence[int]) -> None:
         await asyncio.sleep(_COURTESY * (1 - self.room / get_settings().max_generations))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connection, connections
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, Playwright, sync_playwright
 from pytest_django import DjangoDbBlocker
 
@@ -31,6 +32,9 @@ from .support import PATIENCE, clean_engine, close_background_engine
 #: What sites test themselves with; loaded by its entry point where llmstream is installed.
 pytest_plugins = ["llmstream.testing.plugin"]
 
+# A property holds or does not, however long a busy machine takes over an example.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 #: What takes longest a file.
 _SLOW = ("live", "chaos", "demo", "widget", "client")

@@ -21,8 +21,8 @@ from llmstream import turns as turns_module
 from llmstream.access import Access
 from llmstream.database import run_db
 from llmstream.engine import Engine, background_engine, get_engine
+from llmstream.generations import patience
 from llmstream.generations.endings import stop
-from llmstream.generations.patience import CLOSING
 from llmstream.generations.queries import active_generations
 from llmstream.generations.recovery import abandoned, sweep
 from llmstream.log.transaction import events_committed
@@ -31,6 +31,7 @@ from llmstream.permissions import Requester
 from llmstream.providers.base import Finish, ProviderRequest
 from llmstream.signals import generation_finished
 from tests.support import (
+    PATIENCE,
     Upstream,
     ask,
     ask_in,
@@ -115,7 +116,7 @@ async def test_a_process_that_slept_keeps_what_it_still_runs(running: Engine) ->
         await within(upstream.called.wait())
         await run_db(lapse, sent.generation)  # before the timer's first tick, which keeps leases and sweeps
         renewed = Generation.objects.filter(pk=sent.generation.pk, lease_expires_at__gt=timezone.now())
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(PATIENCE):
             while not await run_db(renewed.exists):
                 await asyncio.sleep(0.01)
         upstream.say("awake")
@@ -138,7 +139,8 @@ async def test_a_run_that_somebody_else_ended_is_cut(running: Engine) -> None:
     await until(lambda: not running.runs)
 
 
-async def test_a_run_that_was_stopped_keeps_nothing(running: Engine) -> None:
+async def test_a_run_that_was_stopped_keeps_nothing(running: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "CLOSING", 600.0)  # A timer of so long must not keep it.
     upstream = Upstream()
     with site(upstream):
         sent = await asked(running)
@@ -151,7 +153,7 @@ async def test_a_run_that_was_stopped_keeps_nothing(running: Engine) -> None:
             gc.collect()
             return run() is None
 
-        await until(gone, CLOSING / 2)
+        await until(gone)
 
 
 async def test_leases_are_renewed_while_the_model_is_alive(running: Engine) -> None:
@@ -190,7 +192,7 @@ async def test_a_prompt_queued_in_another_process_starts_without_a_sweep(running
         second = await ask_in(other, first.conversation, "next", busy="queue")
         await until(lambda: not other._tasks)  # it has tried in vain
         upstream.finish()
-        await until(lambda: len(upstream.requests) == 2, 3.0)
+        await until(lambda: len(upstream.requests) == 2)
         upstream.finish()
         assert (await ended(second.generation)).status == "completed"
     await close_engine(other)
@@ -231,7 +233,7 @@ async def test_slow_receivers_hold_up_nobody_else_s_answer(running: Engine) -> N
 
     def slow(**_: Any) -> None:
         entered.set()
-        go_on.wait(5.0)
+        go_on.wait(3 * PATIENCE)
 
     upstream = Upstream()
     generation_finished.connect(slow, sender=Generation)
@@ -240,9 +242,9 @@ async def test_slow_receivers_hold_up_nobody_else_s_answer(running: Engine) -> N
             other = await asked(running, model="other")
             await within(upstream.called.wait())
             await asked(running)
-            assert await asyncio.to_thread(entered.wait, 5.0)
+            assert await asyncio.to_thread(entered.wait, PATIENCE)
             upstream.say("token")
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(PATIENCE):
                 while await run_db(lambda: Conversation.objects.get(pk=other.conversation.pk).head) < 4:
                     await asyncio.sleep(0.01)
             go_on.set()
@@ -266,7 +268,7 @@ async def test_one_poisonous_generation_does_not_keep_the_sweep_from_the_others(
     await run_db(lapse, healthy.generation)
     with site(POLL_INTERVAL=0.02, SWEEP_INTERVAL=0.02):
         running.wake()
-        assert (await ended(healthy.generation, 3.0)).status == "completed"
+        assert (await ended(healthy.generation)).status == "completed"
 
 
 async def test_owners_go_first_when_the_database_is_back(running: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,7 @@ async def test_early_batches_in_the_wrong_order_need_no_poll(hub: Hub) -> None:
     topic = hub.follow(owner.pk, owner.public_id, owner.epoch)
     hub.publish(reversed(made))
     topic.start(0, 1)
-    await until(lambda: topic.head == 2, 0.5)
+    await until(lambda: topic.head == 2)
 
 
 async def test_a_tail_just_committed_needs_no_look_at_the_database(hub: Hub) -> None:

@@ -124,7 +124,6 @@ class FreshSite:
 
     def __init__(self, home: Path, wheel: Path) -> None:
         self.home = home
-        self.port = free_port()
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(home)
         (home / "sitecustomize.py").write_text(NO_EXTRAS)
@@ -149,10 +148,11 @@ class FreshSite:
     @contextmanager
     def serve(self) -> Iterator[httpx.Client]:
         """Run the site's server; yield a client signed in through the admin."""
-        command = [sys.executable, "-m", "uvicorn", "mysite.asgi:application", "--port", str(self.port)]
+        port = free_port()  # Not sooner: others look for one, too.
+        command = [sys.executable, "-m", "uvicorn", "mysite.asgi:application", "--port", str(port)]
         with (
             subprocess.Popen([*command, "--log-level", "warning"], cwd=self.home, env=self.env) as server,
-            httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20, trust_env=False) as client,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client,
         ):
             try:
                 while not self._is_up(client):

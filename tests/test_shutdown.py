@@ -11,7 +11,7 @@ import pytest
 
 from llmstream.database import run_db
 from llmstream.models import Generation
-from tests.support import Upstream, asked, clean_engine, site, until, within
+from tests.support import PATIENCE, Upstream, asked, clean_engine, site, until, within
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,7 +25,10 @@ def heard() -> Iterator[list[int]]:
     signal.signal(signal.SIGTERM, before)
 
 
-async def test_the_server_hears_of_the_end_when_all_is_handed_over(transactional_db: None, heard: list[int]) -> None:
+async def test_the_server_hears_of_the_end_when_all_is_handed_over(
+    transactional_db: None, heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmstream.shutdown._HELD_UP", PATIENCE)
     upstream = Upstream()
     server = signal.getsignal(signal.SIGTERM)
     with site(upstream, LEASE=600.0):

@@ -91,6 +91,7 @@ class Upstream:
         self._news = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="upstream", daemon=True)
+        self._serving = threading.Event()
         self._connections: set[Connection] = set()
         self._gates: list[asyncio.Event] = []
         self.accepted = 0
@@ -112,6 +113,7 @@ class Upstream:
 
     def __enter__(self) -> Upstream:
         self._thread.start()
+        self._serving.wait()  # A test that asks nothing would end it while it begins.
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -183,6 +185,7 @@ class Upstream:
         loop = self._loop
         asyncio.set_event_loop(loop)
         server = loop.run_until_complete(loop.create_server(lambda: Connection(self), sock=self._listener))
+        self._serving.set()
         try:
             loop.run_forever()
         finally:

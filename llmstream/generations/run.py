@@ -220,6 +220,7 @@ class Run:
                     self._other(part, step)
                 if answer.length > limit and answer.length > (limit := await self._meter.more(answer)):
                     ending.finish_reason, self._asked = "length", []
+                    self._patience.stop()  # Nothing more is expected of it; it may take its time to close.
                     return
             if not ending.finish_reason:
                 raise ProviderTruncated

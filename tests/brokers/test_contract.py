@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from functools import partial
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+from llmstream.brokers import channels
 from llmstream.brokers.base import Broker, Head
 from llmstream.brokers.channels import ChannelsBroker
 from llmstream.brokers.outbox import HINT_BYTES
 from llmstream.events import MESSAGE_END, TEXT_DELTA
 from llmstream.log.rows import Batch, Row
-from tests.support import until
+from tests.support import PATIENCE, until
 
 from .conftest import Ear, Join
 
@@ -29,14 +31,16 @@ def batch(conversation: int, *seqs: int, data: bytes = b'{"delta":"\xc3\xa4"}', 
 
 async def acquainted(teller: Broker, *others: tuple[Broker, Ear]) -> None:
     """Return when what the others follow is known to the teller."""
+    assert isinstance(teller, ChannelsBroker)
     for broker, ear in others:
         number = next(_NUMBERS)
         broker.follow(number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (number, {"type": "ping"}) not in ear.heard:
                 teller.broadcast(number, {"type": "ping"})
                 await asyncio.sleep(0.01)
-    assert isinstance(teller, ChannelsBroker)
+        # It may have been heard because the teller, not settled yet, told everybody.
+        await until(partial(teller._peers.of, number))
     await until(lambda: teller._settled)
 
 
@@ -70,10 +74,11 @@ async def test_those_who_follow_something_else_hear_nothing(join: Join) -> None:
     assert far_ear.seqs(6) == [1]
 
 
-async def test_news_from_before_the_others_were_known_is_not_lost(join: Join) -> None:
+async def test_news_from_before_the_others_were_known_is_not_lost(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     near, ear = join()
     near.follow(5)
     await acquainted(join()[0], (near, ear))
+    monkeypatch.setattr(channels, "_SETTLING", 600.0)
     teller, _ = join()
     teller.publish([batch(5, 1)])
     await until(lambda: ear.seqs(5) == [1])

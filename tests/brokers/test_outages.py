@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
+from statistics import median
 from time import monotonic
 
 import pytest
@@ -15,14 +16,14 @@ from llmstream.brokers import outbox as outbox_module
 from llmstream.brokers.base import Broker
 from llmstream.brokers.channels import ChannelsBroker
 from llmstream.brokers.outbox import Outbox
-from tests.support import until
+from tests.support import PATIENCE, until
 from tools.services.valkey import ValkeyServer
 
 from .conftest import Ear, Join
 from .test_contract import acquainted, batch
 
 
-async def talking(teller: Broker, ear: Ear, start: int, *, seconds: float = 10.0) -> int:
+async def talking(teller: Broker, ear: Ear, start: int, *, seconds: float = PATIENCE) -> int:
     """Publish until the ear hears something new; return the last position told."""
     known, seq = ear.reached(5), start
     async with asyncio.timeout(seconds):
@@ -45,10 +46,12 @@ async def test_a_server_that_comes_late(over_valkey: ValkeyServer, join: Join) -
     over_valkey.stop()
     (teller, _), (near, ear) = join(), join()
     near.follow(5)
-    started = monotonic()
+    took = []
     for seq in range(1, 51):
+        started = monotonic()
         teller.publish([batch(5, seq)])
-    assert monotonic() - started < 0.5, "publishing waits for the layer"
+        took.append(monotonic() - started)
+    assert median(took) < 0.01, "publishing waits for the layer"
     await asyncio.sleep(0.2)
     await asyncio.to_thread(over_valkey.start)
     await talking(teller, ear, 50)
@@ -62,8 +65,8 @@ async def test_the_server_goes_and_comes_back(
     seq = await talking(teller, ear, 0)
     with caplog.at_level(logging.WARNING, "llmstream"):
         for _ in range(2):
-            await asyncio.to_thread(disturb(over_valkey, how))
             noticed = len(outages(caplog))
+            await asyncio.to_thread(disturb(over_valkey, how))
             for _ in range(30) if how == "flush" else itertools.count():
                 seq += 1
                 teller.publish([batch(5, seq)])

@@ -29,12 +29,18 @@ FINISHED: set[int] = set()
 async def notifying(running: Engine) -> AsyncIterator[Engine]:
     """An engine of whose answers people are notified."""
     FINISHED.clear()
-    receivers.connect()
-    generation_finished.connect(_note)
+    notify()
     yield running
     generation_finished.disconnect(_note)
     receivers.disconnect()
     close_sender()
+
+
+def notify() -> None:
+    """Notify people from now on; ``FINISHED`` learns of an end when the receivers have, which are called first."""
+    receivers.connect()
+    generation_finished.disconnect(_note)
+    generation_finished.connect(_note)
 
 
 def _note(generation: Generation, **_: Any) -> None:

@@ -20,7 +20,7 @@ from llmstream.signals import swept
 from tests.support import ask_in, conversation, ended, site, stored_one, until, user
 from tests.tools.site import agent, order
 
-from .conftest import FINISHED, told
+from .conftest import FINISHED, notify, told
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,7 +65,7 @@ async def test_ends_that_nobody_was_told_of_are_told_once(notifying: Engine) -> 
         await told((await ask_in(notifying, mine)).generation)
         before = await run_db(kinds, user_channel(ann))
         gone = await lost(await untold(notifying, mine))
-        receivers.connect()
+        notify()
         await look(times=2)
         assert await run_db(kinds, user_channel(ann)) == [*before, "generation-finished"]
         newest = await Notification.objects.filter(channel__name=OPERATIONS).order_by("-seq").afirst()
@@ -88,7 +88,7 @@ async def test_a_failure_is_told_with_its_code(notifying: Engine) -> None:
         await told((await ask_in(notifying, mine)).generation)
     with site(broken):
         await lost(await untold(notifying, mine))
-    receivers.connect()
+    notify()
     await look()
     newest = await Notification.objects.filter(channel__name=OPERATIONS).order_by("-seq").afirst()
     assert newest is not None
@@ -101,12 +101,12 @@ async def test_a_wanted_approval_is_told_once_and_not_when_it_is_decided(notifyi
         await told((await ask_in(notifying, await run_db(conversation), order())).generation)
         waiting = await untold(notifying, mine, order([("wipe", {"what": "all"})]))
         asked = await stored_one(mine, "tool-approval-request")
-        receivers.connect()
+        notify()
         await look(times=2)
         assert (await run_db(kinds, OPERATIONS)).count("approval-wanted") == 1
         receivers.disconnect()
         await run_db(decide, waiting.pk, asked["call"], "deny", None)
-        receivers.connect()
+        notify()
         await look()
     assert (await run_db(kinds, OPERATIONS)).count("approval-wanted") == 1
 
@@ -115,7 +115,7 @@ async def test_what_was_before_the_first_notification_is_not_told(notifying: Eng
     mine = await run_db(conversation)
     with site():
         await lost(await untold(notifying, mine))
-        receivers.connect()
+        notify()
         await look()
         assert await run_db(Notification.objects.count) == 0
         await told((await ask_in(notifying, mine)).generation)

@@ -33,7 +33,7 @@ from llmstream.generations.approvals import decide
 from llmstream.models import Conversation, Membership
 from llmstream.providers.base import ProviderRequest
 from tests.live.servers import ROOT
-from tests.support import ask_in, asked, changed, conversation, ended, site, stored_one, user, within
+from tests.support import PATIENCE, ask_in, asked, changed, conversation, ended, site, stored_one, user, within
 from tests.tools.site import agent, order
 
 from .conftest import listening, told
@@ -285,7 +285,7 @@ async def test_no_answer_waits_for_its_notifications(notifying: Engine) -> None:
 
 
 def _wait(event: threading.Event) -> None:
-    event.wait(10)
+    event.wait(3 * PATIENCE)
 
 
 @pytest.mark.parametrize(

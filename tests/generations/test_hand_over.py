@@ -13,6 +13,7 @@ from llmstream.engine import get_engine
 from llmstream.generations.prompts import Sent
 from llmstream.providers.base import Finish, ProviderRequest
 from tests.support import (
+    PATIENCE,
     Upstream,
     asked,
     clean_engine,
@@ -52,7 +53,10 @@ async def test_a_process_that_ends_hands_its_answers_over_at_once(transactional_
     assert again.message.text == "again"
 
 
-async def test_the_end_of_a_server_s_loop_hands_over_what_runs_on_it(transactional_db: None) -> None:
+async def test_the_end_of_a_server_s_loop_hands_over_what_runs_on_it(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmstream.engine._LEAVING", PATIENCE)
     called: list[ProviderRequest] = []
 
     async def silent(request: ProviderRequest) -> AsyncGenerator[Any, None]:

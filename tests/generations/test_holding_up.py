@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -10,16 +11,19 @@ import pytest
 
 from llmstream import turns
 from llmstream.database import run_db
-from llmstream.generations import patience
+from llmstream.generations import claims, patience
 from llmstream.generations.prompts import Prompt, send
+from llmstream.models import Generation
 from llmstream.providers.base import ProviderRequest
 from tests.support import (
+    PATIENCE,
     asked,
     clean_engine,
     conversation,
     ended,
     model,
     site,
+    until,
 )
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
@@ -44,10 +48,37 @@ async def test_a_prompt_that_can_never_be_claimed_ends_as_failed(
     assert len(tries) in (5, 6), "two looks may coincide, not more"
 
 
+async def test_two_that_give_a_prompt_up_at_once_end_that_one_alone(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+    together = threading.Barrier(2)
+
+    def refuse_first(conversation: int) -> Any:
+        if Generation.objects.get(pk=first.generation.pk).status != "queued":
+            return claims.claim_next(conversation)
+        tries.append(conversation)
+        if len(tries) > 4:
+            together.wait(PATIENCE)
+        raise TypeError
+
+    monkeypatch.setattr(turns, "claim_next", refuse_first)
+    with site(POLL_INTERVAL=0.01):
+        async with clean_engine() as engine:
+            first = await run_db(lambda: send(conversation().pk, Prompt("Hi"), run=False))
+            engine.await_turn(first.conversation.pk)
+            await until(lambda: len(tries) == 5)
+            behind = Prompt("And?", busy="queue")
+            second = await run_db(lambda: send(first.conversation.pk, behind, run=False))
+            engine.await_turn(first.conversation.pk)
+            assert (await ended(first.generation)).status == "failed"
+            assert (await ended(second.generation)).status == "completed"
+
+
 async def test_a_provider_that_does_not_close_its_stream_holds_nothing_up(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "CLOSING", 0.05)
+    monkeypatch.setattr(patience, "CLOSING", 0.3)  # longer than the model may be silent
 
     async def clinging(request: ProviderRequest) -> AsyncGenerator[Any, None]:
         try:
@@ -60,8 +91,8 @@ async def test_a_provider_that_does_not_close_its_stream_holds_nothing_up(
 
     with site(models={"default": model(clinging, TOKEN_TIMEOUT=0.1)}, MAX_ANSWER_CHARS=100):
         async with clean_engine() as engine:
-            cut = await ended((await asked(engine, "silent")).generation, 5.0)
-            long = await ended((await asked(engine, "long")).generation, 5.0)
+            cut = await ended((await asked(engine, "silent")).generation)
+            long = await ended((await asked(engine, "long")).generation)
     assert (cut.status, cut.error_code) == ("failed", "provider_timeout")
     assert (long.status, long.finish_reason) == ("completed", "length")
 
@@ -76,5 +107,5 @@ async def test_a_provider_that_tries_to_end_the_process_fails_its_answer(
 
     with site(leaving):
         async with clean_engine() as engine:
-            generation = await ended((await asked(engine)).generation, 5.0)
+            generation = await ended((await asked(engine)).generation)
     assert (generation.status, generation.error_code, generation.message.text) == ("failed", "provider_error", "some")

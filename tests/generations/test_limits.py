@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,16 +17,29 @@ from llmstream.providers.chat_messages import chat_request
 from llmstream.providers.content_turns import content_arguments
 from llmstream.providers.message_turns import message_request
 from llmstream.providers.response_input import response_request
-from tests.support import Upstream, asked, check_log, ended, model, site, within
+from tests.support import Upstream, asked, check_log, ended, model, site, stored_one, within
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
 
-async def test_an_answer_that_takes_too_long_is_ended_and_keeps_its_text(running: Engine) -> None:
-    upstream = Upstream()
-    upstream.say("some text")
-    with site(upstream, MAX_GENERATION_SECONDS=1.0):
+async def test_an_answer_that_takes_too_long_is_ended_and_keeps_its_text(
+    running: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream, later = Upstream(), running.loop.call_later
+    limits: list[Callable[[], object]] = []
+
+    def note(delay: float, callback: Any, *args: Any, **context: Any) -> asyncio.TimerHandle:
+        if delay == 600.0:
+            limits.append(partial(callback, *args))
+        return later(delay, callback, *args, **context)
+
+    monkeypatch.setattr(running.loop, "call_later", note)
+    with site(upstream, MAX_GENERATION_SECONDS=600.0):
         sent = await asked(running)
+        upstream.say("some text")
+        await stored_one(sent.conversation, "text-delta")
+        (over,) = limits
+        over()  # Ten minutes later: a limit that runs by itself may come before the text.
         generation = await ended(sent.generation)
         await within(upstream.closed.wait())
     assert (generation.status, generation.finish_reason, generation.error_code) == ("stopped", "time", "")

@@ -17,7 +17,7 @@ from llmstream.log.group import commit
 from llmstream.models import Generation, Message
 from llmstream.signals import message_created
 from tests.log.test_group import write
-from tests.support import ask, check_log, conversation, echo, model, site
+from tests.support import PATIENCE, ask, check_log, conversation, echo, model, site
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
@@ -78,7 +78,7 @@ def test_a_receiver_may_send_another_prompt() -> None:
     message_created.connect(reply, sender=Message)
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE)
     message_created.disconnect(reply, sender=Message)
     if stuck := thread.is_alive():
         _sqlite_turn.release()  # so that a failure here fails here only

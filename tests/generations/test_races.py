@@ -19,7 +19,20 @@ from llmstream.log.group import commit
 from llmstream.models import Generation, Message, UsageRecord
 from llmstream.providers.base import Finish, ProviderRequest, Usage
 from tests.log.test_group import write
-from tests.support import Upstream, ask, asked, check_log, conversation, ended, site, stored, text_of, types, within
+from tests.support import (
+    PATIENCE,
+    Upstream,
+    ask,
+    asked,
+    check_log,
+    conversation,
+    ended,
+    site,
+    stored,
+    text_of,
+    types,
+    within,
+)
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
@@ -31,7 +44,7 @@ def at_once(work: Callable[[], Any], count: int = 20) -> list[Any]:
 
     def run() -> None:
         try:
-            go.wait(10)
+            go.wait(PATIENCE)
             outcomes.append(work())
         except Exception as error:
             outcomes.append(error)
@@ -74,7 +87,7 @@ async def test_a_stop_against_the_end_has_one_winner(running: Engine, batch: int
         words, pace = chance.choice([0, 1, 5, 20]), chance.choice([0, 0.0005, 0.003])
         # The first is stopped before it has said all, the second when it has ended: both winners are there for sure.
         late = {0: 0.0, 1: None}.get(number, chance.uniform(0, 0.06))
-        sent = await asked(running, "1000 0.003" if number == 0 else f"{words} {pace}")
+        sent = await asked(running, "100000 0.003" if number == 0 else f"{words} {pace}")
         if late is None:
             await ended(sent.generation)
         else:

@@ -23,6 +23,7 @@ from llmstream.providers.base import Finish, Usage
 from llmstream.signals import generation_recovered
 from tests.log.test_group import write
 from tests.support import (
+    PATIENCE,
     Upstream,
     ask,
     asked,
@@ -170,7 +171,7 @@ async def test_a_response_is_known_before_it_has_said_anything(transactional_db:
     with site(models={"default": served(service)}, **QUICK):
         async with doomed_engine() as engine:
             sent = await asked(engine)
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(PATIENCE):
                 while not (await run_db(fresh, sent)).provider_cursor:
                     await asyncio.sleep(0.005)
         service.say("late", Finish("stop"))
@@ -246,7 +247,7 @@ async def test_a_stop_cancels_a_response_that_nobody_reads(transactional_db: Non
         async with clean_engine() as engine:
             engine.wake()
             await until(lambda: service.cancelled == [RESPONSE])
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(PATIENCE):
                 while await run_db(LeftResponse.objects.exists):
                     await asyncio.sleep(0.005)
 
@@ -271,6 +272,8 @@ async def test_an_owner_that_was_fenced_off_leaves_the_response_to_the_next(tran
             sent = await asked(engine)
             service.say("one ")
             await stored_one(sent.conversation, "text-delta")
+            # The look around that an engine has at its start would keep the lease, or take the answer up.
+            await until(lambda: engine._looking and engine._looking.done())
             await run_db(lapse, sent.generation.pk)
             assert (await run_db(sweep)).queued == [sent.conversation.pk]
             service.say("two")

@@ -22,7 +22,7 @@ async def test_stall_after_the_first_token_is_cut_by_the_token_timeout(running: 
     models = {"default": model(upstream, FIRST_TOKEN_TIMEOUT=30.0, TOKEN_TIMEOUT=0.2)}
     with site(models=models):
         sent = await asked(running)
-        generation = await ended(sent.generation, 5.0)
+        generation = await ended(sent.generation)
     assert (generation.status, generation.error_code) == ("failed", "provider_timeout")
     assert generation.message.text == "first"
 
@@ -33,7 +33,7 @@ async def test_cancellation_inside_the_provider_fails_the_generation(running: En
         raise asyncio.CancelledError
 
     with site(cancelled):
-        generation = await ended((await asked(running)).generation, 5.0)
+        generation = await ended((await asked(running)).generation)
     assert (generation.status, generation.error_code) == ("failed", "provider_error")
 
 
@@ -45,7 +45,7 @@ async def test_an_answer_of_any_kind_is_ended_at_the_limit(running: Engine, kind
             await asyncio.sleep(0)
 
     with site(endless, MAX_ANSWER_CHARS=1_000):
-        generation = await ended((await asked(running)).generation, 5.0)
+        generation = await ended((await asked(running)).generation)
     assert (generation.status, generation.finish_reason) == ("completed", "length")
 
 
@@ -58,7 +58,7 @@ async def test_garbage_figures_fail_the_generation_at_once(running: Engine, part
     upstream = Upstream()
     upstream.say("text", part, Finish("stop"), None)
     with site(upstream):
-        generation = await ended((await asked(running)).generation, 5.0)
+        generation = await ended((await asked(running)).generation)
     assert generation.status in ("failed", "completed")
     assert generation.message.text == "text"
     await run_db(check_log, generation.conversation_id)

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def test_a_long_poll_finds_what_another_process_wrote(running: Engine) -> None:
     client, _ = await run_db(signed_in)
     owner = await run_db(own)
-    path = conversation_path(owner, f"events/?wait=10&after={owner.last_event_id}")
-    with site(POLL_INTERVAL=0.05):
+    path = conversation_path(owner, f"events/?wait=600&after={owner.last_event_id}")
+    with site(POLL_INTERVAL=0.05, LONG_POLL_MAX=600.0):
         polling = asyncio.ensure_future(client.get(path, headers=JSON))
         await until(lambda: [topic for topic in running.hub.topics.values() if topic.head is not None])
         events_committed.disconnect(running._committed)
         await run_db(ask, owner)
-        response = await within(polling, 3.0)
+        response = await within(polling)
     assert orjson.loads(response.content)["events"][0]["type"] == "message-created"
 
 

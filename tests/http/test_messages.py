@@ -30,14 +30,14 @@ async def test_a_client_that_goes_away_when_its_prompt_is_stored_gets_its_answer
     owner = await run_db(own)
     message_created.connect(hold, sender=Message)
     try:
-        with site():
+        with site(LEASE=600.0):  # Nobody finds it later.
             call = Call(client, conversation_path(owner, "messages/"), b'{"content": "Hello"}')
             request = asyncio.ensure_future(call())
             assert await asyncio.to_thread(entered.wait, PATIENCE), call.sent
             call.gone.set()
             await asyncio.wait_for(asyncio.gather(request, return_exceptions=True), PATIENCE)
             go_on.set()
-            generation = await ended(await run_db(Generation.objects.get, conversation=owner), 3.0)
+            generation = await ended(await run_db(Generation.objects.get, conversation=owner))
     finally:
         message_created.disconnect(hold, sender=Message)
     assert (generation.status, generation.message.text) == ("completed", "Hello")

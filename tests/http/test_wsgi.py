@@ -81,4 +81,4 @@ def test_a_poll_answers_at_once_however_long_it_may_wait(client: Client) -> None
     begun = time.monotonic()
     second = client.get(conversation_path(owner, f"events/?wait=30&after={owner.last_event_id}"), headers=JSON)
     assert second.json() == {"events": [], "last_event_id": str(owner.last_event_id), "more": False}
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < PATIENCE

@@ -18,7 +18,7 @@ from llmstream.log.sql import FlushSQL, PortableSQL, PostgreSQL, ResponseCursor,
 from llmstream.log.transaction import locked
 from llmstream.models import Conversation, Event, Generation
 from tests.log.test_group import write
-from tests.support import ask, check_log, conversation, stored, text_of
+from tests.support import PATIENCE, ask, check_log, conversation, stored, text_of
 
 pytestmark = [pytest.mark.contract, pytest.mark.django_db(transaction=True)]
 
@@ -115,7 +115,7 @@ def at_once(*works: Any) -> None:
 
     def run(work: Any) -> None:
         try:
-            go.wait(10)
+            go.wait(PATIENCE)
             work()
         except BaseException as error:
             errors.append(error)

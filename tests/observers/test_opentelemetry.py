@@ -18,7 +18,7 @@ from llmstream.contrib.opentelemetry import OpenTelemetry
 from llmstream.database import run_db
 from llmstream.models import Conversation, Generation
 from llmstream.readers import resume
-from tests.support import asked, ended, until
+from tests.support import asked, ended, stored_one, until
 
 from .watching import SECRET, answer, stopped, watched
 
@@ -161,6 +161,7 @@ async def test_what_goes_on_and_what_the_log_does() -> None:
         sent = await asked(engine, SECRET, model="endless")
         assert [point.value for point in seen.points("llmstream.running")] == [1]
         assert [point.value for point in seen.points("llmstream.streams")] == [0]
+        await stored_one(sent.conversation, "text-delta")
         await run_db(Generation.objects.filter(pk=sent.generation.pk).update, fence=9)
         await until(lambda: not engine.runs)
         conversation = await Conversation.objects.aget(pk=sent.conversation.pk)

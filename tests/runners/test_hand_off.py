@@ -14,7 +14,7 @@ from llmstream.runners import tasks
 from llmstream.runners.tasks import TaskRunner
 from llmstream.runners.worker import CHANNEL, WorkerRunner
 from tests.brokers.conftest import pubsub
-from tests.support import changed, until
+from tests.support import PATIENCE, changed, until
 from tools.services.valkey import ValkeyServer
 
 
@@ -97,7 +97,7 @@ async def test_hand_offs_go_on_when_the_layer_is_back() -> None:
 
 async def heard(runner: WorkerRunner, conversation: int) -> None:
     """Hand off again until a worker hears of it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while True:
             listening = asyncio.create_task(channel_layer().receive(CHANNEL))
             while not listening.done():

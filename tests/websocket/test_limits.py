@@ -266,7 +266,7 @@ async def test_a_slow_client_that_takes_again_has_missed_nothing(running: Engine
     upstream = Upstream()
     taking = asyncio.Event()
     taking.set()
-    with site(upstream, TAIL_BYTES=200, **TICK):
+    with site(upstream, TAIL_BYTES=200, WRITE_TIMEOUT=600.0, **TICK):
         async with visit("bob") as quick, slow(taking) as visitor:
             for each in (quick, visitor):
                 await each.ask("join", room=found.public_id)

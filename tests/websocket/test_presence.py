@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 
 from llmstream import presence
-from llmstream.database import run_db
+from llmstream.database import run_db, write_transaction
 from llmstream.engine import Engine
 from llmstream.models import Conversation, Membership, Node, Presence
 from llmstream.presence import Seat
@@ -250,17 +252,22 @@ def test_many_leave_together(transactional_db: None) -> None:
     assert presence.who([room.pk])[room.pk].connections == {f"{0:022}"}
 
 
+def expire_others(after: timedelta, first: Callable[[], object] = lambda: None) -> None:
+    """Do something, and let the nodes without ann live so long from now; no sweep comes in between."""
+    with write_transaction(DEFAULT_DB_ALIAS):
+        first()
+        Node.objects.exclude(presences__user__username="ann").update(expires_at=Now() + after)
+
+
 async def test_who_comes_by_another_process_is_found_without_a_message(running: Engine) -> None:
     found = await run_db(room_of, "bob")
     with site(**QUICK):
         async with visit() as ann:
             await ann.ask("join", room=found.public_id)
             await sees(ann, ann=1)
-            await run_db(seated, found.pk, "bob")
-            others = Node.objects.exclude(presences__user__username="ann")
-            await run_db(lambda: others.update(expires_at=Now() + timedelta(minutes=1)))
+            await run_db(expire_others, timedelta(minutes=1), lambda: seated(found.pk, "bob"))
             await sees(ann, ann=1, bob=1)
-            await run_db(lambda: others.update(expires_at=Now() - timedelta(seconds=1)))
+            await run_db(expire_others, timedelta(seconds=-1))
             await sees(ann, ann=1)
 
 
