@@ -91,6 +91,7 @@ class Upstream:
         self._news = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="upstream", daemon=True)
+        self._serving = threading.Event()
         self._connections: set[Connection] = set()
         self._gates: list[asyncio.Event] = []
         self.accepted = 0
@@ -112,6 +113,8 @@ class Upstream:
 
     def __enter__(self) -> Upstream:
         self._thread.start()
+        # Its end may come at once: a loop that is only just beginning cannot be stopped.
+        assert self._serving.wait(PATIENCE), "The upstream does not serve."
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -183,6 +186,7 @@ class Upstream:
         loop = self._loop
         asyncio.set_event_loop(loop)
         server = loop.run_until_complete(loop.create_server(lambda: Connection(self), sock=self._listener))
+        loop.call_soon(self._serving.set)
         try:
             loop.run_forever()
         finally:
@@ -251,7 +255,7 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, exchange: Exchange) -> None:
         upstream = self._upstream
-        async for act in acts(exchange, upstream.exchanges, upstream.script, upstream.backgrounds):
+        for act in acts(exchange, upstream.exchanges, upstream.script, upstream.backgrounds):
             if isinstance(act, bytes):
                 self._send(act)
                 upstream.tell()
