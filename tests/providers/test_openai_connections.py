@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import aclosing
 from time import monotonic
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +18,7 @@ from llmstream.providers import ChatMessage
 from llmstream.providers.aiohttp_transport import Body
 from llmstream.providers.byte_source import byte_source
 from llmstream.providers.openai import OpenAIProvider
+from llmstream.providers.per_loop import PerLoop
 from tests.upstream import END, Exchange, Upstream
 from tests.upstream_chat import chunk
 from tests.upstream_wire import HEAD, LAST, event, http_chunk
@@ -131,6 +133,22 @@ def test_an_instance_serves_several_event_loops_at_once(upstream: Upstream) -> N
     assert len(answers) == 4
 
 
+async def test_another_loop_may_come_while_one_looks_for_closed_ones() -> None:
+    async def release(_: str) -> None:
+        pass
+
+    held = PerLoop(lambda: "made", release)
+
+    def closed() -> bool:
+        held._held[Mock()] = ("another", Mock())
+        return True
+
+    held._held[Mock(is_closed=closed)] = ("one", Mock())
+    assert await held.get() == "made"
+    await held.aclose()
+    held._held.clear()
+
+
 async def test_closing_is_safe_without_use_and_before_more_use(upstream: Upstream) -> None:
     provider = OpenAIProvider(base_url=upstream.url, api_key=KEY)
     await provider.aclose()
@@ -147,6 +165,7 @@ def test_a_process_ends_quietly_although_nobody_closed_anything(upstream: Upstre
 import asyncio, threading
 from llmstream.providers import ChatMessage, ProviderRequest
 from llmstream.providers.openai import OpenAIProvider
+from llmstream.providers.per_loop import PerLoop
 provider = OpenAIProvider(base_url={upstream.url!r}, api_key="k")
 said = threading.Event()
 async def ask():
