@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from time import monotonic
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -26,6 +28,8 @@ from llmstream.providers import (
     local_engine,
 )
 from llmstream.providers.local import LocalProvider
+from llmstream.providers.local_engine import EngineOptions, LocalEngine
+from llmstream.providers.local_server import Order, serve
 
 from .asking import ask, fail, of_type, request, text
 
@@ -150,6 +154,21 @@ async def test_only_who_has_the_key_may_ask(provider: LocalProvider) -> None:
     await writer.wait_closed()
 
 
+def test_nobody_can_take_its_port_before_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Mock()
+    monkeypatch.setitem(sys.modules, "xllamacpp", llama)
+    serve(Order("model.gguf", "key", 256, 1, 1))
+    assert llama.Server.call_args.args[0].port == 0
+
+
+def test_an_engine_may_be_stopped_while_another_thread_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = LocalEngine(EngineOptions(Path(), 256, 1, 1))
+    engine._owner = os.getpid()
+    dead = iter([Mock(poll=lambda: -9), None])
+    monkeypatch.setattr(LocalEngine, "_process", property(lambda _: next(dead)), raising=False)
+    assert engine.address is None
+
+
 async def test_an_engine_that_dies_is_started_again(provider: LocalProvider) -> None:
     stream = provider.stream(request("", STORY, **ENDLESS))
     while not isinstance(await anext(stream), str):
@@ -191,6 +210,8 @@ SCRIPT = """
 import asyncio, os, signal, sys
 from llmstream.providers import ChatMessage, ProviderRequest
 from llmstream.providers.local import LocalProvider
+from llmstream.providers.local_engine import EngineOptions, LocalEngine
+from llmstream.providers.local_server import Order, serve
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
 provider = LocalProvider(context=256, slots=1)
 request = ProviderRequest("g", "", [ChatMessage("user", "Tell me a story.")], {{"ignore_eos": True}})
