@@ -60,8 +60,8 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from time import monotonic
 
@@ -286,6 +286,14 @@ def listen(port: int = 0) -> socket.socket:
         if port or listener.getsockname()[1] >= LOWEST_PORT:
             return listener
         listener.close()
+
+
+@contextmanager
+def nobody_there() -> Iterator[int]:
+    """A loopback port at which nobody listens and, meanwhile, nobody else can."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 def main() -> None:
