@@ -60,8 +60,8 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from time import monotonic
 
@@ -113,7 +113,8 @@ class Upstream:
 
     def __enter__(self) -> Upstream:
         self._thread.start()
-        self._serving.wait()  # A test that asks nothing would end it while it begins.
+        # Its end may come at once: a loop that is only just beginning cannot be stopped.
+        assert self._serving.wait(PATIENCE), "The upstream does not serve."
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -185,7 +186,7 @@ class Upstream:
         loop = self._loop
         asyncio.set_event_loop(loop)
         server = loop.run_until_complete(loop.create_server(lambda: Connection(self), sock=self._listener))
-        self._serving.set()
+        loop.call_soon(self._serving.set)
         try:
             loop.run_forever()
         finally:
@@ -254,7 +255,7 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, exchange: Exchange) -> None:
         upstream = self._upstream
-        async for act in acts(exchange, upstream.exchanges, upstream.script, upstream.backgrounds):
+        for act in acts(exchange, upstream.exchanges, upstream.script, upstream.backgrounds):
             if isinstance(act, bytes):
                 self._send(act)
                 upstream.tell()
@@ -285,6 +286,14 @@ def listen(port: int = 0) -> socket.socket:
         if port or listener.getsockname()[1] >= LOWEST_PORT:
             return listener
         listener.close()
+
+
+@contextmanager
+def nobody_there() -> Iterator[int]:
+    """A loopback port at which nobody listens and, meanwhile, nobody else can."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,19 +19,17 @@ _FOREVER = 3600.0
 _ENDLESS = {"cut": 2, "unfinished": 2, "broken": 2, "error": 2, "silent": 2}
 
 
-async def acts(
+def acts(
     exchange: Exchange, exchanges: Sequence[Exchange], script: Sequence[Act], backgrounds: dict[str, Background]
-) -> AsyncIterator[Act]:
+) -> Iterator[Act]:
     """Yield what the server does about a request."""
     path = urlsplit(exchange.path).path
     if "/responses/" in path:
-        async for act in _about(exchange, path, backgrounds):
-            yield act
+        yield from _about(exchange, path, backgrounds)
         return
     behaviour = Behaviour.parse(exchange.model)
     if behaviour.name == "script":
-        for act in script:
-            yield act
+        yield from script
         return
     dialect = _dialect(path)
     if refusal := _refusal(behaviour, dialect, exchange, exchanges):
@@ -42,12 +40,10 @@ async def acts(
     if exchange.body.get("background"):
         made = _generate(behaviour, f"resp_{len(backgrounds) + 1}")
         backgrounds[made.identity] = made
-        async for act in _follow(made, exchange, -1):
-            yield act
+        yield from _follow(made, exchange, -1)
         return
     yield HEAD
-    async for act in _play(_split(behaviour, _events(behaviour, dialect)), exchange, monotonic()):
-        yield act
+    yield from _play(_split(behaviour, _events(behaviour, dialect)), exchange, monotonic())
     yield behaviour.number("linger")
     ends: dict[str, Act] = {"cut": behaviour.text("how", RST), "silent": _FOREVER}
     yield ends.get(behaviour.name, END)
@@ -61,9 +57,9 @@ def _dialect(path: str) -> Dialect:
     return Responses() if path.endswith("/responses") else Chat()
 
 
-async def _play(
+def _play(
     events: list[tuple[float, Piece]], exchange: Exchange, start: float, until: Background | None = None
-) -> AsyncIterator[Act]:
+) -> Iterator[Act]:
     """Send events when they are due, until a response has been cancelled."""
     for due, piece in events:
         if (wait := start + due - monotonic()) > 0:
@@ -84,7 +80,7 @@ def _generate(behaviour: Behaviour, identity: str) -> Background:
     return Background(identity, behaviour, _events(whole, Responses(identity)))
 
 
-async def _follow(made: Background, exchange: Exchange, after: int) -> AsyncIterator[Act]:
+def _follow(made: Background, exchange: Exchange, after: int) -> Iterator[Act]:
     """Send the events of a background response after a number, and do what its first ``faults`` connections suffer."""
     behaviour = made.behaviour
     made.connections += 1
@@ -93,8 +89,7 @@ async def _follow(made: Background, exchange: Exchange, after: int) -> AsyncIter
     yield HEAD
     if faulty:
         events = list(_first(events, behaviour.count("after", _ENDLESS["cut"]), behaviour.count("bytes")))
-    async for act in _play(_split(behaviour, events), exchange, made.started, made):
-        yield act
+    yield from _play(_split(behaviour, events), exchange, made.started, made)
     if faulty and behaviour.count("gate"):
         yield GATE
     fault: Act = behaviour.text("how", RST) if behaviour.name == "cut" else _FOREVER
@@ -115,7 +110,7 @@ def _first(events: list[tuple[float, Piece]], tokens: int, size: int) -> Iterato
                 return
 
 
-async def _about(exchange: Exchange, path: str, backgrounds: dict[str, Background]) -> AsyncIterator[Act]:
+def _about(exchange: Exchange, path: str, backgrounds: dict[str, Background]) -> Iterator[Act]:
     """Read or cancel a background response."""
     identity, _, command = path.partition("/responses/")[2].partition("/")
     made = backgrounds.get(identity)
@@ -127,8 +122,7 @@ async def _about(exchange: Exchange, path: str, backgrounds: dict[str, Backgroun
         yield response(200, json.dumps(made.state()).encode())
     else:
         query = parse_qs(urlsplit(exchange.path).query)
-        async for act in _follow(made, exchange, int(query.get("starting_after", ["-1"])[0])):
-            yield act
+        yield from _follow(made, exchange, int(query.get("starting_after", ["-1"])[0]))
 
 
 def _refusal(behaviour: Behaviour, dialect: Dialect, exchange: Exchange, exchanges: Sequence[Exchange]) -> bytes | None:

@@ -60,7 +60,8 @@ class LocalEngine:
     @property
     def address(self) -> Address | None:
         """The running engine's address; None when it has to be started."""
-        running = self._owner == os.getpid() and self._process is not None and self._process.poll() is None
+        process = self._process  # Another thread may be about to replace it.
+        running = self._owner == os.getpid() and process is not None and process.poll() is None
         return self._address if running else None
 
     def start(self) -> Address:

@@ -12,12 +12,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import socket
 import sys
 from dataclasses import dataclass
 from typing import Any
 
-_LOWEST_PORT = 10_081
 #: Tokens of a prompt between two looks at whether somebody still wants the answer, and before others get their turn.
 _BATCH = 64
 #: Seconds between comments on a stream that waits for its turn.
@@ -35,15 +33,6 @@ class Order:
     threads: int
 
 
-def free_port() -> int:
-    """Return a free loopback port, outside of the range that browsers refuse."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port: int = listener.getsockname()[1]
-        if port >= _LOWEST_PORT:
-            return port
-
-
 def serve(order: Order) -> Any:
     """Load the model and return the server, which is ready; raises ImportError or RuntimeError."""
     xllamacpp = importlib.import_module("xllamacpp")
@@ -51,7 +40,8 @@ def serve(order: Order) -> Any:
     params.model.path = order.model
     params.model_alias = {"local"}
     params.hostnames = ["127.0.0.1"]
-    params.port = free_port()
+    # Chosen as it is bound: a free one that was looked for before could be somebody else's by then.
+    params.port = 0
     params.api_keys = [order.api_key]
     params.n_ctx = order.context * order.slots
     params.n_parallel = order.slots

@@ -34,8 +34,10 @@ class PerLoop(Generic[T]):
         loop = asyncio.get_running_loop()
         if found := self._held.get(loop):
             return found[0]
-        for other in [other for other in self._held if other.is_closed()]:
-            self._held.pop(other, None)
+        # A copy: loops of other threads come and go meanwhile.
+        for other in list(self._held):
+            if other.is_closed():
+                self._held.pop(other, None)
         resource = self._make()
         keeper = self._keep(loop, resource)
         self._held[loop] = (resource, keeper)

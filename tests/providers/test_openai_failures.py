@@ -20,7 +20,7 @@ from llmstream.exceptions import (
 )
 from llmstream.providers import Finish, ProviderContextExceeded
 from llmstream.providers.openai import OpenAIProvider
-from tests.upstream import END, FIN, RST, Upstream, listen
+from tests.upstream import END, FIN, RST, Upstream, nobody_there
 from tests.upstream_chat import chunk
 from tests.upstream_wire import HEAD, event, http_chunk
 
@@ -170,15 +170,15 @@ async def test_silence_ends_after_the_read_timeout(upstream: Upstream, model: st
     provider = OpenAIProvider(base_url=upstream.url, api_key=KEY, max_retries=0, read_timeout=0.2)
     _, error = await fail(provider, model)
     assert type(error) is ProviderTimeout
-    await asyncio.to_thread(upstream.wait_disconnect, upstream.exchanges[0])
+    exchange = await asyncio.to_thread(upstream.wait, 1)
+    await asyncio.to_thread(upstream.wait_disconnect, exchange)
     await provider.aclose()
 
 
 async def test_a_service_that_is_not_there() -> None:
-    with listen() as closed:
-        port = closed.getsockname()[1]
-    provider = OpenAIProvider(base_url=f"http://127.0.0.1:{port}/v1", api_key=KEY, max_retries=0)
-    _, error = await fail(provider)
+    with nobody_there() as port:
+        provider = OpenAIProvider(base_url=f"http://127.0.0.1:{port}/v1", api_key=KEY, max_retries=0)
+        _, error = await fail(provider)
     assert type(error) is ProviderUnavailable
     await provider.aclose()
 

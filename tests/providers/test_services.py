@@ -19,7 +19,7 @@ from llmstream.exceptions import (
     ProviderUnavailable,
 )
 from llmstream.providers import ChatMessage, Finish, Provider, ReasoningDelta, ResponseStarted, Usage
-from tests.upstream import END, FIN, GATE, RST, Upstream, listen
+from tests.upstream import END, FIN, GATE, RST, Upstream, nobody_there
 from tests.upstream_wire import HEAD, http_chunk
 
 from .asking import ask, assert_silent, fail, of_type, text
@@ -232,10 +232,9 @@ async def test_silence_ends_after_the_read_timeout(upstream: Upstream, service: 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "name.invalid"])
 async def test_a_service_that_is_not_there(upstream: Upstream, service: Service, host: str) -> None:
-    with listen() as closed:
-        port = closed.getsockname()[1]
-    provider = service.make(upstream, base_url=f"http://{host}:{port}", trust_env=False)
-    _, error = await fail(provider, "answer")
+    with nobody_there() as port:
+        provider = service.make(upstream, base_url=f"http://{host}:{port}", trust_env=False)
+        _, error = await fail(provider, "answer")
     assert type(error) is ProviderUnavailable
     assert_silent(error, "")
     await provider.aclose()

@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 import pytest
 
-from llmstream.providers import ChatMessage, Provider
+from llmstream.providers import ChatMessage, Provider, event_reader
+from tests.support import PATIENCE, within
 from tests.upstream import Upstream
 
 from .asking import ask, request, text
@@ -45,7 +46,7 @@ async def test_a_cancelled_stream_closes_its_connection(
                     first.set()
 
     task = asyncio.create_task(read())
-    await asyncio.wait_for(first.wait(), 5)
+    await within(first.wait())
     task.cancel()
     await asyncio.wait([task])
     await _assert_left(upstream)
@@ -68,7 +69,10 @@ async def test_a_call_may_be_cancelled_before_its_head(
     await asyncio.to_thread(upstream.wait_disconnect, exchange)
 
 
-async def test_finished_answers_share_a_connection(upstream: Upstream, service: Service, provider: Provider) -> None:
+async def test_finished_answers_share_a_connection(
+    upstream: Upstream, service: Service, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_reader, "_LAST_BYTES", PATIENCE)  # They are there soon, but who knows how soon.
     for behaviour in ("answer", "answer?split=5", "status?code=401", "answer?linger=0.005"):
         await asyncio.gather(ask(provider, service.model(behaviour)), return_exceptions=True)
     assert {exchange.connection for exchange in upstream.exchanges} == {1}

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from .ports import free_port
 from .postgres_files import account, new_data, programs
-from .server import Server
+from .server import STOP_TIMEOUT, Server
 
 #: Safe against killed processes, not against a crash of the machine: right for tests, wrong for a benchmark.
 DEFAULTS: Mapping[str, str | int] = {
@@ -68,9 +69,12 @@ class PostgresServer(Server):
     def answers(self) -> bool:
         """Whether a client can sign in."""
         try:
-            psycopg.connect(self.dsn(), connect_timeout=2).close()
-        except psycopg.OperationalError:
+            with psycopg.connect(self.dsn(), connect_timeout=2) as connection:
+                session = psutil.Process(connection.info.backend_pid)
+        except (psycopg.OperationalError, psutil.NoSuchProcess):
             return False
+        # It outlives its connection for a moment, and is one of those that clients get.
+        psutil.wait_procs([session], STOP_TIMEOUT)
         return True
 
     def restart(self, settings: Mapping[str, str | int] | None = None) -> None:
