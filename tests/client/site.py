@@ -7,11 +7,13 @@ import json
 import mimetypes
 import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
+from urllib.request import urlopen
 
 import uvicorn
 
@@ -175,7 +177,13 @@ class Site:
         return self._requests.get(timeout=PATIENCE)
 
     def forget(self) -> None:
-        """Drop what no test has taken."""
+        """Drop what no test has taken, once no more of it can come: the browser is gone."""
+        # What has connected before is known once this has been answered.
+        urlopen(self.url, timeout=PATIENCE).close()
+        state, deadline = self._server.server_state, time.monotonic() + PATIENCE
+        while state.connections or state.tasks:
+            assert time.monotonic() < deadline, "the browser is still there"
+            time.sleep(0.002)
         self._sockets, self._requests = queue.Queue(), queue.Queue()
 
     @property
