@@ -24,13 +24,18 @@ def enough(request: HttpRequest, generation: str) -> HttpResponse:
     return HttpResponse(status=204)
 
 
+def has_enough(request: ProviderRequest) -> bool:
+    """Whether a test lets this answer end."""
+    return request.generation in _enough
+
+
 async def long(request: ProviderRequest) -> AsyncGenerator[Any, None]:
     """Write one paragraph without markup, so that what the page shows is the stored text to the letter."""
     yield "This is long."
     sentences = (f"Sentence {number} of this answer says nothing at all." for number in count())
     words = chain.from_iterable(sentence.split() for sentence in sentences)
     for word in islice(words, LONGEST_SECONDS * PER_SECOND):
-        if request.generation in _enough:
+        if has_enough(request):
             break
         await asyncio.sleep(1 / PER_SECOND)
         yield f" {word}"

@@ -22,11 +22,12 @@ COMPOSE = """box => {
 
 
 def test_an_answer_streams_as_markdown_and_survives_a_reload(new_widget: NewWidget) -> None:
-    widget = new_widget()
+    widget = new_widget("held")
     widget.send("Make a plan")
     expect(widget.stop).to_be_visible()
     expect(widget.answer.get_by_role("heading", name="A plan")).to_be_visible()
     widget.page.reload()
+    widget.finish()
     widget.ended()
     assert widget.text.inner_html() == widget.page.evaluate(WHOLE, MARKDOWN)
     expect(widget.chat.get_by_role("log")).to_have_attribute("aria-live", "off")
