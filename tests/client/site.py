@@ -7,15 +7,16 @@ import json
 import mimetypes
 import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from socket import create_server
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
+from urllib.request import urlopen
 
 import uvicorn
-
-from tools.services.ports import free_port
 
 STATIC = Path(__file__).resolve().parent.parent.parent / "llmstream" / "static"
 CSRF_TOKEN = "token"
@@ -138,7 +139,9 @@ class Site:
     """Serves the client's modules and an empty page under a strict content policy, and leaves the rest to the test."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        # Taken at once: a port that is only free may be somebody else's a moment later.
+        listener = create_server(("127.0.0.1", 0))
+        self.port: int = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         #: What becomes of handshakes: ``accept``, ``refuse`` or ``hang``.
         self.handshakes = "accept"
@@ -149,9 +152,9 @@ class Site:
         self._sockets: queue.Queue[Socket] = queue.Queue()
         self._requests: queue.Queue[Request] = queue.Queue()
         options: dict[str, Any] = {"interface": "asgi3", "lifespan": "off", "log_level": "warning"}
-        config = uvicorn.Config(self._app, port=self.port, ws="websockets-sansio", ws_ping_interval=None, **options)
+        config = uvicorn.Config(self._app, ws="websockets-sansio", ws_ping_interval=None, **options)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -175,7 +178,13 @@ class Site:
         return self._requests.get(timeout=PATIENCE)
 
     def forget(self) -> None:
-        """Drop what no test has taken."""
+        """Drop what no test has taken, once no more of it can come: the browser is gone."""
+        # What has connected before is known once this has been answered.
+        urlopen(self.url, timeout=PATIENCE).close()
+        state, deadline = self._server.server_state, time.monotonic() + PATIENCE
+        while state.connections or state.tasks:
+            assert time.monotonic() < deadline, "the browser is still there"
+            time.sleep(0.002)
         self._sockets, self._requests = queue.Queue(), queue.Queue()
 
     @property

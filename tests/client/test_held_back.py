@@ -39,8 +39,7 @@ def asked(site: Site, page: ClientPage) -> Request:
 
 def test_what_the_server_has_said_and_does_not_arrive_is_polled(site: Site, page: ClientPage, stream: Request) -> None:
     asked(site, page).answer(200, news(5))
-    page.run_until(lambda: not site.untouched)
-    stream.wait_gone()
+    page.run_until(stream.gone.is_set)
     poll = site.request()
     assert (poll.query, page.page.evaluate("client.transport")) == (f"after={ID(4)}", "poll")
     poll.answer(200, news(5))

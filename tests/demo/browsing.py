@@ -122,6 +122,11 @@ class Chat:
         expect(self.answer).to_have_attribute("data-status", status, timeout=30_000)
         return self.text
 
+    def finish(self) -> None:
+        """Let the newest answer, which is one of the model ``long``, come to its end."""
+        response = self.page.request.get(f"/enough/{self.stored()[-1]['generation']}/")
+        assert response.ok, response.text()
+
     def stored(self) -> list[dict[str, Any]]:
         """The messages of this conversation as the server has them."""
         conversation = self.page.url.rstrip("/").rpartition("/")[2]

@@ -17,7 +17,7 @@ SETTINGS = "tests.demo.settings"
 
 VisitorFactory: TypeAlias = Callable[..., Visitor]
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 def demo_site(template: Database, folder: Path, settings: str = SETTINGS) -> LiveServer:

@@ -7,8 +7,10 @@ from project.settings import AGENT_SCRIPT, AGENT_TOOLS
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+ROOT_URLCONF = "tests.demo.urls"
+
 # One paragraph without markup, so that what the page shows is the stored text to the letter.
-_SENTENCES = [f"Sentence {number} of this answer says nothing at all." for number in range(45)]
+_SENTENCES = [f"Sentence {number} of this answer says nothing at all." for number in range(9)]
 
 
 def _model(label: str, *script: object) -> dict[str, object]:
@@ -21,9 +23,9 @@ def _model(label: str, *script: object) -> dict[str, object]:
 
 LLMSTREAM = {
     "MODELS": {
-        "scripted": _model("Scripted", {"text": " ".join(_SENTENCES[:9]), "per_second": 40}),
-        # Ten seconds, for what has to happen before the end.
-        "long": _model("Scripted, long", {"text": " ".join(_SENTENCES), "per_second": 40}),
+        "scripted": _model("Scripted", {"text": " ".join(_SENTENCES), "per_second": 40}),
+        # Until the test lets it end, for what has to happen before.
+        "long": {"PROVIDER": "tests.demo.answers.long", "LABEL": "Long"},
         # Until somebody stops it.
         "stalls": {**_model("Falls silent", "It begins. ", {"stall": True}), "TOKEN_TIMEOUT": 120.0},
         "cut": _model("Cut off", "It begins well. ", {"cut": True}),

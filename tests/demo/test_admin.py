@@ -49,6 +49,9 @@ def test_a_recording_is_played_stepped_and_sought(answer: str, new_visitor: Visi
     expect(stage).not_to_be_empty()
     page.get_by_role("button", name="Back").click()
     expect(stage).to_be_empty()
+    # It is over in half a second, and must not be before it is paused.
+    page.clock.install(time=0)
+    page.clock.pause_at(1_000)
     page.get_by_label("Speed").select_option("4")
     page.get_by_role("button", name="Play").click()
     expect(stage).not_to_be_empty()

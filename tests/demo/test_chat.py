@@ -9,10 +9,11 @@ from .conftest import VisitorFactory
 
 
 def test_an_answer_appears_bit_by_bit_and_is_what_is_stored(alice: Chat) -> None:
-    alice.send("Tell me something")
+    alice.send("Tell me something", model="long")
     lengths = [alice.grow()]
     while len(lengths) < 4:
         lengths.append(alice.grow(lengths[-1]))
+    alice.finish()
     shown = alice.ended()
     assert len(shown) > lengths[-1]
     assert shown == alice.stored_text()
@@ -37,6 +38,7 @@ def test_a_reload_mid_answer_goes_on(alice: Chat) -> None:
     # The server put the text so far into the page itself.
     assert alice.grow(seen - 1) >= seen
     alice.grow(seen)
+    alice.finish()
     assert alice.ended() == alice.stored_text()
 
 
@@ -53,10 +55,12 @@ def test_two_tabs_are_in_step(alice: Chat) -> None:
     alice.grow()
     other = alice.tab()
     other.grow(alice.grow())
+    alice.finish()
     assert alice.ended() == other.ended() == other.stored_text()
-    other.send("And now from here", model="scripted")
+    other.send("And now from here")
     expect(alice.prompt).to_have_text("And now from here")
     assert alice.grow() > 0
+    other.finish()
     assert other.ended() == alice.ended()
 
 
@@ -73,12 +77,13 @@ def test_another_tab_stops_the_answer(alice: Chat) -> None:
 
 
 def test_a_stopped_answer_can_be_retried(alice: Chat) -> None:
-    alice.send("Tell me something")
+    alice.send("Tell me something", model="long")
     alice.grow()
     alice.stop.click()
     alice.ended("stopped")
     alice.page.get_by_role("button", name="Retry").click()
     alice.grow()
+    alice.finish()
     assert alice.ended() == alice.stored_text()
     expect(alice.page.locator("article")).to_have_count(2)
 
@@ -178,6 +183,7 @@ def test_nobody_sees_another_users_conversation(alice: Chat, new_visitor: Visito
 
 
 def test_only_one_answer_runs_after_a_double_enter(alice: Chat) -> None:
+    alice.page.get_by_label("Model").select_option("long")
     alice.box.fill("Once")
     alice.page.evaluate("""() => {
         const enter = () => new KeyboardEvent("keydown", {key: "Enter", bubbles: true, cancelable: true});
@@ -187,5 +193,6 @@ def test_only_one_answer_runs_after_a_double_enter(alice: Chat) -> None:
     }""")
     alice.grow()
     expect(alice.page.locator(RUNNING)).to_have_count(1)
+    alice.finish()
     alice.ended()
     assert len(alice.stored()) == 2

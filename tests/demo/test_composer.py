@@ -90,6 +90,8 @@ def test_a_wheel_lets_go_before_it_has_moved_anything(alice: Chat) -> None:
     assert page.evaluate(SCROLL) == before
     page.get_by_role("button", name="Latest").click()
     page.wait_for_function(AT_END)
+    alice.stop.click()
+    alice.ended("stopped")
 
 
 def test_the_transcript_is_a_quiet_log(alice: Chat) -> None:

@@ -97,6 +97,7 @@ def test_the_answer_streams_to_both_and_either_stops_it(pair: Pair) -> None:
     assert alice.ended("stopped") == bob.ended("stopped") == alice.stored_text() != ""
     alice.page.get_by_role("button", name="Retry").click()
     bob.grow()
+    bob.finish()
     assert alice.ended() == bob.ended() == alice.stored_text()
 
 
@@ -204,6 +205,8 @@ def test_names_are_never_markup(pair: Pair) -> None:
     prompts = bob.page.locator("article[data-role=user] .llm-body")
     expect(prompts).to_have_text(["<img src=x onerror=alert(1)>", "<b>waits</b>"])
     expect(bob.page.locator("main :is(img, b)")).to_have_count(0)
-    for _ in range(2):
-        alice.stop.click()
+    alice.stop.click()
+    # The button stays, and is the other answer's from now on.
+    expect(alice.page.locator(".llm-queue")).to_be_hidden()
+    alice.stop.click()
     expect(alice.stop).to_be_hidden()

@@ -46,6 +46,7 @@ def test_an_answer_outlives_the_browser(
     again.page.goto(where)
     assert again.grow(seen - 1) >= seen
     again.grow(seen)
+    again.finish()
     assert again.ended() == again.stored_text()
 
 
@@ -62,6 +63,8 @@ def test_the_page_comes_back_after_a_server_crash(
     assert chat.ended("interrupted") == chat.stored_text() != ""
     expect(chat.page.locator("#connection")).to_have_text("Live")
     chat.page.get_by_role("button", name="Retry").click()
+    chat.grow()
+    chat.finish()
     assert chat.ended("completed") == chat.stored_text()
 
 

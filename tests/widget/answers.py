@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from llmstream.providers.base import Finish, ProviderRequest
+from llmstream.providers.base import Finish, ProviderRequest, ReasoningDelta
+from tests.demo.answers import has_enough
 
 
 async def echo(request: ProviderRequest) -> AsyncGenerator[Any, None]:
@@ -100,3 +102,13 @@ script:alert(1)>) [seven](//example.com/x) <javascript:alert(1)>
 
 [ref]: /harm/reference
 """
+
+
+async def held(request: ProviderRequest) -> AsyncGenerator[Any, None]:
+    """Say half of it, and the rest once a test has seen enough."""
+    yield ReasoningDelta("Let me *see*.")
+    yield MARKDOWN[: len(MARKDOWN) // 2]
+    while not has_enough(request):
+        await asyncio.sleep(0.02)
+    yield MARKDOWN[len(MARKDOWN) // 2 :]
+    yield Finish("stop")

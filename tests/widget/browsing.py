@@ -56,6 +56,12 @@ class Widget:
         self.box.fill(prompt)
         self.box.press("Enter")
 
+    def finish(self) -> None:
+        """Let the newest answer, which is one of the model ``held``, come to its end."""
+        conversation = self.page.url.rstrip("/").rpartition("/")[2]
+        stored = self.page.request.get(f"/llmstream/conversations/{conversation}/").json()
+        assert self.page.request.get(f"/enough/{stored['messages'][-1]['generation']}/").ok
+
     def ended(self, status: str = "completed") -> None:
         """Wait until the newest answer has ended like this."""
         expect(self.answer).to_have_attribute("data-status", status, timeout=30_000)

@@ -19,7 +19,7 @@ SETTINGS = "tests.widget.settings"
 #: Makes a chat with a model on a page of its own.
 NewWidget: TypeAlias = Callable[..., Widget]
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from project.settings import MIDDLEWARE as _MIDDLEWARE
 
 from .answers import FORMULAS, HOSTILE, MARKDOWN
 
+ROOT_URLCONF = "tests.demo.urls"
+
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 # The reader's language, as browsers ask for it.
@@ -30,6 +32,8 @@ def _model(label: str, *script: object) -> dict[str, object]:
 LLMSTREAM = {
     "MODELS": {
         "markdown": _model("Markdown", {"reasoning": "Let me *see*."}, {"text": MARKDOWN, "per_second": 200}),
+        # The same, and its end when the test lets it.
+        "held": {"PROVIDER": "tests.widget.answers.held", "LABEL": "Held"},
         "hostile": _model("Hostile", {"text": HOSTILE, "per_second": 200}),
         "formulas": _model("Formulas", {"text": FORMULAS, "per_second": 200}),
         # Until somebody stops it.

@@ -25,12 +25,12 @@ def test_text_arrives_while_it_is_written_through_a_proxy_that_holds_streams_bac
         page.get_by_role("button", name="New conversation").click()
         widget = Widget(page)
         widget.send()
-        expect(widget.text).to_contain_text("It begins.", timeout=5_000)
+        expect(widget.text).to_contain_text("It begins.")
         expect(widget.stop).to_be_visible()
         assert widget.chat.evaluate("chat => chat.client.transport") == "poll"
         # The next page begins with what works.
         page.reload()
-        expect(widget.chat.locator("[data-status=open]")).to_be_attached(timeout=5_000)
+        expect(widget.chat.locator("[data-status=open]")).to_be_attached()
         assert widget.chat.evaluate("chat => chat.client.transport") == "poll"
         widget.stop.click()
         widget.ended("stopped")

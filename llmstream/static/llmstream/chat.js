@@ -13,7 +13,7 @@ import { Sharing } from "./chat/sharing.js";
 import { Transcript } from "./chat/transcript.js";
 import { WORDS, _ } from "./chat/words.js";
 
-/** Shorter breaks are not worth an announcement. */
+/** Shorter breaks need no announcement. */
 const OUTAGE_MS = 3_000;
 const OBSERVED = ["conversation", "access", "approvals", "assistant", "label", "placeholder", "user"];
 
@@ -182,7 +182,7 @@ export class Chat extends HTMLElement {
 
   #end() {
     this.#listening.abort();
-    clearTimeout(this.#outage);
+    this.#outage = clearTimeout(this.#outage);
     this.#composer.flush();
     this.#composer.files = this.#composer.files?.close();
     this.text = "";
@@ -305,8 +305,8 @@ export class Chat extends HTMLElement {
     line.dataset.status = status;
     put(connection, WORDS.connection[status]);
     connect.hidden = status !== "waiting" && status !== "closed";
-    clearTimeout(this.#outage);
-    if (status === "waiting" || status === "offline") this.#outage = setTimeout(() => this.#onOutage(), OUTAGE_MS);
+    if (status === "waiting" || status === "offline") this.#outage ??= setTimeout(() => this.#onOutage(), OUTAGE_MS);
+    else if (status !== "connecting") this.#outage = clearTimeout(this.#outage);
     if (status === "open" && this.#announcedLoss) {
       this.#announcedLoss = false;
       this.#announce(WORDS.announced.back);
@@ -317,7 +317,6 @@ export class Chat extends HTMLElement {
   }
 
   #onOutage() {
-    if (this.#announcedLoss) return;
     this.#announcedLoss = true;
     this.#announce(WORDS.announced.lost);
   }
