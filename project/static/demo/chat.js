@@ -51,7 +51,7 @@ const sidebar = new Sidebar({
 let stream = null;
 let conversationId = page.conversation;
 let sending = false;
-let outage = 0;
+let outage;
 
 const conversationUrl = () => `${page.urls.api}conversations/${conversationId}/`;
 
@@ -73,9 +73,9 @@ function explain(error) {
 function showConnection(state) {
   $("connection").dataset.state = state;
   $("connection-text").textContent = CONNECTION[state];
-  // Short breaks are not worth an announcement.
-  clearTimeout(outage);
-  if (state === "reconnecting") outage = setTimeout(() => announce("Reconnecting."), 3000);
+  // Short breaks need no announcement; a long one has many tries.
+  if (state === "reconnecting") outage ??= setTimeout(() => announce("Reconnecting."), 3000);
+  else outage = clearTimeout(outage);
   if (state === "signed-out") warn(SIGNED_OUT);
   if (state === "gone") warn("This conversation is not there any more.");
 }
