@@ -18,7 +18,7 @@ from .servers import HANDOFF, PLAIN, Database, LiveServer, copy_postgres, copy_s
 #: The servers for which the claims about streams are made.
 WIRINGS = {"uvicorn": ("uvicorn", HANDOFF), "uvicorn-plain": ("uvicorn", PLAIN), "daphne": ("daphne", HANDOFF)}
 #: A server that died is given up within seconds instead of the default ten. Not sooner: idle servers sweep, too.
-QUICK = {"LEASE": 1.5, "SWEEP_INTERVAL": 1.0, "POLL_INTERVAL": 0.3}
+QUICK = {"LEASE": 3.0, "SWEEP_INTERVAL": 1.0, "POLL_INTERVAL": 0.3}
 #: For several servers that nobody kills: one that is paused for a second is not given up by the others.
 CALM = {**QUICK, "LEASE": 10.0}
 _LOGGED: pytest.StashKey[dict[LiveServer, int]] = pytest.StashKey()

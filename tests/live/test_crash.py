@@ -15,8 +15,8 @@ from .history import History, check
 from .sites.provider import answer, script
 
 LEASE = QUICK["LEASE"]
-#: From the server's return (or its neighbour's notice) to the end of the abandoned answer.
-ENDS_WITHIN = LEASE + 4
+#: From the server's return (or its neighbour's notice) to the end of the abandoned answer, on a machine that may pause.
+ENDS_WITHIN = LEASE + 20
 
 
 async def stopwatch(history: History, reading: asyncio.Task[History]) -> float:
