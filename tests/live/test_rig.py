@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 import pytest
 import sseclient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.services.ports import free_port
@@ -95,11 +95,6 @@ async def test_a_proxy_cuts_what_is_open_and_refuses() -> None:
                 await client.get(proxy.url)
 
 
-#: A busy machine may take its time over an example.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@unhurried
 @given(
     st.lists(st.sampled_from([*"\r\n:ab \0", "id", "data", "event", "retry", ": ", "7", "ö", "🙂", "\ufeff"])),
     st.data(),
@@ -113,7 +108,6 @@ def test_the_reference_parser_does_not_depend_on_how_bytes_arrive(words: list[st
     assert [frame for piece in pieces for frame in piece] == whole
 
 
-@unhurried
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b"]), st.text(st.characters(exclude_categories=["Cs"])), st.integers(1)))
 )

@@ -145,7 +145,7 @@ def established(process: psutil.Process) -> int:
 @pytest.mark.parametrize("kind", ["uvicorn", "uvicorn-websockets", "uvicorn-wsproto"])
 async def test_clients_that_read_nothing_are_given_up_and_cost_little(rig: Rig, kind: str) -> None:
     server = rig.server(
-        kind, llmstream={**QUICK, "WRITE_TIMEOUT": 1.0, "MAX_PROMPT_CHARS": 1_000_000, "MAX_BODY_BYTES": 2_000_000}
+        kind, llmstream={**QUICK, "WRITE_TIMEOUT": 3.0, "MAX_PROMPT_CHARS": 1_000_000, "MAX_BODY_BYTES": 2_000_000}
     )
     alice = Api(server.url, server.database.accounts["alice"])
     room = await alice.conversation()

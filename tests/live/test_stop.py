@@ -7,16 +7,18 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.upstream import Upstream
 
 from .api import Api, Sent, find, generation_of
-from .clients import Call, connect, follow, read_aiohttp
+from .clients import Call, connect, follow, never, read_aiohttp
 from .conftest import CALM, Rig
 from .events import text_of
 from .history import History, check, check_terminal
+from .proxy import Cut, FaultProxy
 from .servers import Database
 from .upstream_models import entry, tokens
 
@@ -156,8 +158,11 @@ async def test_twenty_stops_at_once_and_a_natural_end_make_one_end(scene: Scene)
 async def test_a_client_that_leaves_does_not_stop_the_answer(scene: Scene, reset: bool) -> None:
     conversation = await scene.alice.conversation()
     history = History()
-    post = scene.alice.post_call(conversation, "go", model="slow")
-    await connect(read_aiohttp, post, history, until=lambda event: event.type == "text-delta")
+    async with FaultProxy(urlsplit(scene.alice.base).port or 0, [Cut(events=4, rst=reset)]) as proxy:
+        post = scene.alice.at(proxy.url).post_call(conversation, "go", model="slow")
+        left = await connect(read_aiohttp, post, history, until=never)
+    assert left.ended != "left"
+    assert left.events[-1].type == "text-delta"
     exchange = scene.upstream.exchanges[-1]
     assert exchange.finished is None
     state = await scene.alice.settled(conversation)
