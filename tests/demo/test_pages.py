@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import httpx
+import psutil
 from playwright.sync_api import expect
 
-from tests.live.servers import ROOT, LiveServer
+from tests.live.servers import ROOT, Database, LiveServer
+from tests.support import PATIENCE
 
 from .browsing import Chat
-from .conftest import SETTINGS, VisitorFactory
+from .conftest import SETTINGS, VisitorFactory, demo_site
 
 
 def run_demo_users(site: LiveServer, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +45,21 @@ def test_the_home_page_says_which_model_answers(new_visitor: VisitorFactory) -> 
     expect(home.page.get_by_role("heading", name="Sign in")).to_be_visible()
     home.page.get_by_role("button", name="Continue as alice").click()
     home.page.wait_for_url("/chat/")
+
+
+def test_the_home_page_has_the_embedded_model_get_ready(demo_template: Database, tmp_path: Path) -> None:
+    server = demo_site(demo_template, tmp_path, "project.settings").start()
+    try:
+        process = psutil.Process(server.wait_ready().pid)
+        assert not process.children()
+        assert httpx.get(f"{server.url}/", trust_env=False, timeout=PATIENCE).status_code == 200
+        deadline = time.monotonic() + PATIENCE
+        # Its process starts before anybody has asked.
+        while not process.children():
+            assert time.monotonic() < deadline, "the model is not getting ready"
+            time.sleep(0.05)
+    finally:
+        server.kill()
 
 
 def test_the_chat_says_that_answers_are_scripted(alice: Chat) -> None:
