@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connection, connections
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, Playwright, sync_playwright
 from pytest_django import DjangoDbBlocker
 
@@ -31,6 +32,10 @@ from .support import PATIENCE, clean_engine, close_background_engine
 #: What sites test themselves with; loaded by its entry point where llmstream is installed.
 pytest_plugins = ["llmstream.testing.plugin"]
 
+
+# How long an example takes, or the making of some, says nothing on a machine that has other things to do.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 #: What takes longest a file.
 _SLOW = ("live", "chaos", "demo", "widget", "client")
