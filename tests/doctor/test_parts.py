@@ -19,7 +19,7 @@ from llmstream.doctor.examination import examine_parts
 from llmstream.doctor.layer import check_layer
 from llmstream.doctor.verdicts import Level, Verdict
 from tests.generations.services import lapse
-from tests.support import ask, changed, conversation
+from tests.support import PATIENCE, ask, changed, conversation
 from tools.services.ports import free_port
 from tools.services.valkey import ValkeyServer
 
@@ -138,7 +138,10 @@ def test_a_layer_that_is_not_configured_is_found() -> None:
         ("core.RedisChannelLayer", {"channel layer": OK, "channel layer kind": WARNING}),
     ],
 )
-def test_a_layer_is_tried(kind: str, levels_found: dict[str, Level], valkey_server: ValkeyServer) -> None:
+def test_a_layer_is_tried(
+    kind: str, levels_found: dict[str, Level], valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "_PATIENCE", PATIENCE)  # slow is not what it looks for
     entry = {"BACKEND": f"channels_redis.{kind}", "CONFIG": {"hosts": [valkey_server.url]}}
     with changed(**CHANNELS), override_settings(CHANNEL_LAYERS={"default": entry}):
         assert levels(check_layer()) == levels_found

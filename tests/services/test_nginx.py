@@ -110,7 +110,8 @@ def test_without_any_process_a_stream_is_told_to_come_back_and_the_rest_fails() 
         error = {"type": "error", **Overloaded(retry_after_ms=2000).envelope()}
         assert stream.content == encode_retry(2000) + encode_event(error, None)
         assert get(proxy, "/held").status_code == 503
-        post = httpx.post(f"{proxy.url}/held", headers={"Accept": "text/event-stream"}, trust_env=False)
+        headers = {"Accept": "text/event-stream"}
+        post = httpx.post(f"{proxy.url}/held", headers=headers, timeout=PATIENCE, trust_env=False)
         assert post.status_code == 503
         site.start()
         assert get(proxy, "/who").json()["pid"] == site.pid

@@ -10,6 +10,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as Refused
 from redis.exceptions import TimeoutError as Silent
 
+from tests.support import PATIENCE
 from tools.services import valkey
 from tools.services.server import ServerError
 from tools.services.valkey import ValkeyServer
@@ -24,8 +25,8 @@ def server() -> Iterator[ValkeyServer]:
 
 @pytest.fixture
 def client(server: ValkeyServer) -> Iterator[Redis]:
-    """A client that gives up within a quarter of a second."""
-    with Redis.from_url(server.url, socket_timeout=0.25, retry=None) as client:
+    """A client that waits for its answers."""
+    with Redis.from_url(server.url, socket_timeout=PATIENCE, retry=None) as client:
         yield client
 
 
@@ -48,8 +49,8 @@ def test_restarted_server_is_another_process_on_the_same_port(server: ValkeyServ
 def test_paused_server_is_silent_and_goes_on_where_it_was(server: ValkeyServer, client: Redis) -> None:
     client.set("name", "value")
     server.pause()
-    with pytest.raises(Silent):
-        client.ping()
+    with Redis.from_url(server.url, socket_timeout=0.25, retry=None) as hasty, pytest.raises(Silent):
+        hasty.ping()
     server.resume()
     assert client.get("name") == b"value"
 
