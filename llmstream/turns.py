@@ -241,7 +241,7 @@ class Turns:
         self._failures[conversation] = tries, inf
         try:
             await run_db(fail_next, conversation)
-            del self._failures[conversation]
+            self._failures.pop(conversation, None)  # Another try may have been luckier meanwhile.
         except Exception:
             logger.exception("The next prompt of conversation %s cannot be ended either", conversation)
             self._failures[conversation] = tries, time.monotonic() + wait
