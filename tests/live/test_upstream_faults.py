@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.upstream import Upstream
+from tests.upstream import Upstream, nobody_there
 
 from .api import Api, find, generation_of
 from .clients import follow, http_client, read_aiohttp
@@ -65,9 +64,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(module_rig: Rig) -> Iterator[Scene]:
     """One server with a model for every fault."""
-    # A port at which nobody listens, and nobody else can.
-    with Upstream() as upstream, socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
+    with Upstream() as upstream, nobody_there() as port:
         models = {
             # Only where silence is meant: a busy machine is silent, too.
             name: entry(
@@ -79,7 +76,7 @@ def scene(module_rig: Rig) -> Iterator[Scene]:
             for name, (act, code, kept) in FAULTS.items()
         }
         models |= {name: entry(upstream.url, act) for name, act in ODD.items()}
-        models["unreachable"] = entry(f"http://127.0.0.1:{reserved.getsockname()[1]}/v1", "answer")
+        models["unreachable"] = entry(f"http://127.0.0.1:{port}/v1", "answer")
         models["second try"] = entry(upstream.url, "status?code=503&times=1&retry_after_ms=10", max_retries=2)
         models["long"] = entry(upstream.url, "answer?tokens=150&rate=50")
         settings = {**QUICK, "MODELS": models, "DEFAULT_MODEL": "crlf"}
