@@ -61,7 +61,9 @@ class Topic:
         self.fetching = False
         self.incomplete = False
         self._early: list[Batch] = []
-        self._rows: deque[Row] = deque()
+        #: ``Row``s as plain tuples, position first: the garbage collector looks at those once, and at each ``Row`` in
+        #: every full collection, which takes the longer the more answers run.
+        self._rows: deque[tuple[int, str, int | None, bytes, int | None]] = deque()
         self._size = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._chunks: dict[tuple[int, int | None, WireFormat[Any]], Chunk] = {}
@@ -70,7 +72,7 @@ class Topic:
     @property
     def tail(self) -> int | None:
         """Positions from here on are served from memory."""
-        return self._rows[0].seq - 1 if self._rows else self.head
+        return self._rows[0][0] - 1 if self._rows else self.head
 
     def start(self, head: int, epoch: int) -> None:
         """Begin the tail at the head that the database told."""
@@ -112,12 +114,12 @@ class Topic:
     def _extend(self, rows: Sequence[Row]) -> None:
         self.heard = monotonic()
         self.head = rows[-1].seq
-        self._rows.extend(rows)
+        self._rows.extend([row[:] for row in rows])
         self._size += sum(len(row.data) for row in rows)
         limit = get_settings().tail_bytes
         # The newest stays however long it is: everybody who keeps up wants it, and would read it from the database.
         while self._size > limit and len(self._rows) > 1:
-            self._size -= len(self._rows.popleft().data)
+            self._size -= len(Row(*self._rows.popleft()).data)
         self._chunks.clear()
         self.wake()
 
@@ -137,7 +139,7 @@ class Topic:
     def _encode(self, seq: int, generation: int | None, wire: WireFormat[Any]) -> Chunk:
         head = self.head or seq
         # Counted from the right: readers are near the head, and a deque is quick at its ends.
-        rows = [self._rows[index] for index in range(seq - head, 0)]
+        rows = [Row(*self._rows[index]) for index in range(seq - head, 0)]
         return encode_rows(rows, head, self.event_id, generation, wire)
 
     def event_id(self, seq: int) -> str:
