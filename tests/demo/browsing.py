@@ -45,6 +45,21 @@ class Console:
             self.errors.append(text)
 
 
+def stored(page: Page) -> list[dict[str, Any]]:
+    """The messages of a page's conversation as the server has them."""
+    conversation = page.url.rstrip("/").rpartition("/")[2]
+    response = page.request.get(f"/llmstream/conversations/{conversation}/")
+    assert response.ok, response.text()
+    messages: list[dict[str, Any]] = response.json()["messages"]
+    return messages
+
+
+def finish(page: Page) -> None:
+    """Let the newest answer of a page's conversation, which waits for that, come to its end."""
+    response = page.request.get(f"/enough/{stored(page)[-1]['generation']}/")
+    assert response.ok, response.text()
+
+
 class Visitor:
     """One browser profile; its pages share cookies and storage."""
 
@@ -124,16 +139,11 @@ class Chat:
 
     def finish(self) -> None:
         """Let the newest answer, which is one of the model ``long``, come to its end."""
-        response = self.page.request.get(f"/enough/{self.stored()[-1]['generation']}/")
-        assert response.ok, response.text()
+        finish(self.page)
 
     def stored(self) -> list[dict[str, Any]]:
         """The messages of this conversation as the server has them."""
-        conversation = self.page.url.rstrip("/").rpartition("/")[2]
-        response = self.page.request.get(f"/llmstream/conversations/{conversation}/")
-        assert response.ok, response.text()
-        messages: list[dict[str, Any]] = response.json()["messages"]
-        return messages
+        return stored(self.page)
 
     def stored_text(self) -> str:
         """The newest message's text as the server has it."""

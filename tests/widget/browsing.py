@@ -6,6 +6,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.demo.browsing import finish
+
 RECORD = """() => {
     globalThis.heard = [];
     for (const type of ["llm-send", "llm-start", "llm-end", "llm-error"]) {
@@ -58,9 +60,7 @@ class Widget:
 
     def finish(self) -> None:
         """Let the newest answer, which is one of the model ``held``, come to its end."""
-        conversation = self.page.url.rstrip("/").rpartition("/")[2]
-        stored = self.page.request.get(f"/llmstream/conversations/{conversation}/").json()
-        assert self.page.request.get(f"/enough/{stored['messages'][-1]['generation']}/").ok
+        finish(self.page)
 
     def ended(self, status: str = "completed") -> None:
         """Wait until the newest answer has ended like this."""
